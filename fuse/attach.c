@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: MIT */
+#include "fuse/attach.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fuse/held.h"
+#include "fuse/intent.h"
+#include "fuse/load.h"
+#include "fuse/state.h"
+#include "util/text.h"
+
+/* Flash is compared with the mirror, and parsed again where it differs, this often at most:
+ * it must not change while we look. */
+#define LOOKS 3u
+
+struct attaching {
+	const struct attach_options *o;
+	struct attached *a;
+	struct folder *f;
+	struct journal_header header; /* as the journal has it */
+	bool changed;		      /* frames follow its checkpoint */
+};
+
+static void note(struct attached *a, const char *fmt, ...) format_like(2, 3);
+static void note(struct attached *a, const char *fmt, ...)
+{
+	size_t used = strlen(a->notes);
+	char line[700];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	text_make_printable(line);
+	snprintf(a->notes + used, sizeof(a->notes) - used, "%s\n", line);
+}
+
+void attached_clear(struct attached *a)
+{
+	base_clear(&a->base);
+	flash_free(a->flash);
+	folder_free(a->folder);
+	a->flash = NULL;
+	a->folder = NULL;
+}
+
+/* --- the state directory --- */
+
+static int open_state(struct attaching *at, struct error *err)
+{
+	const struct dev_board_info *info = flash_board(at->a->flash);
+	const char *path = at->o->flash.path;
+	_cleanup_free_ char *root = NULL, *real = NULL;
+	char key[STATE_KEY_SIZE];
+	int r = state_root(at->o->state_dir, &root, err);
+
+	if (r < 0)
+		return r;
+	if (info) {
+		state_key_board(info->unique_id, info->machine, path, key);
+	} else {
+		real = realpath(path, NULL);
+		if (!real)
+			return error_set(err, -errno, "%s: %s", path, strerror(errno));
+		state_key_image(real, key);
+	}
+	snprintf(at->f->header.board, sizeof(at->f->header.board), "%s", key);
+	at->f->header.partition = flash_geometry(at->a->flash)->number;
+	at->f->header.size = flash_geometry(at->a->flash)->size;
+	r = state_open(root, key, at->f->header.partition, &at->f->state, err);
+	if (r == 0)
+		at->f->dirfd = state_fd(at->f->state);
+	return r;
+}
+
+static int open_folder(struct attaching *at, struct error *err)
+{
+	struct folder *f = calloc(1, sizeof(*f));
+	int r;
+
+	if (!f)
+		return -ENOMEM;
+	at->a->folder = at->f = f;
+	f->dirfd = -1;
+	f->pack = at->o->pack;
+	f->geometry = flash_romfs_geometry(at->a->flash);
+	r = open_state(at, err);
+	if (r < 0)
+		return r;
+	r = scratch_pool_new(f->dirfd, &f->pool);
+	if (r == 0)
+		r = mirror_open(f->dirfd, f->geometry.size, &f->mirror);
+	if (r == 0)
+		r = node_table_new(&f->nodes);
+	if (r < 0)
+		return error_set(err, r, "cannot use the state directory: %s", strerror(-r));
+	flash_set_mirror(at->a->flash, f->mirror);
+	return 0;
+}
+
+/* --- what flash holds --- */
+
+struct differences {
+	struct mirror *mirror;
+	bool forget;
+	unsigned count;
+};
+
+static void on_difference(void *ctx, uint64_t off, uint64_t len)
+{
+	struct differences *d = ctx;
+
+	d->count++;
+	if (d->forget)
+		mirror_forget(d->mirror, off, len);
+}
+
+static uint64_t used_end(const struct romfs_image *image)
+{
+	uint64_t end = 0;
+	uint32_t i;
+
+	for (i = 0; i < image->n_meta; i++)
+		end = MAX(end, image->meta[i].off + image->meta[i].len);
+	for (i = 0; i < romfs_tree_count(image->tree); i++) {
+		const struct romfs_node *n = romfs_tree_node(image->tree, i);
+
+		if (n->type == ROMFS_FILE && n->data_off != ROMFS_NO_OFFSET)
+			end = MAX(end, n->data_off + n->size);
+	}
+	return end;
+}
+
+/* Compares all that the mirror knows of [0, end), run by run. */
+static int compare_known(
+	struct attaching *at, uint64_t end, struct differences *d, struct error *err)
+{
+	uint64_t off = 0;
+	int r = 0;
+
+	while (off < end && r == 0) {
+		uint64_t gap = end, gap_len = 0;
+
+		if (!mirror_missing(at->f->mirror, off, end - off, &gap, &gap_len))
+			gap = end;
+		if (gap > off) {
+			const struct romfs_extent known = {off, gap - off};
+
+			r = flash_compare(at->a->flash, &known, 1, on_difference, d, err);
+		}
+		off = gap + gap_len;
+		if (gap == end)
+			break;
+	}
+	return r;
+}
+
+/* Reads the base until what was read is what flash holds. What the mirror knew before and
+ * flash has changed since is forgotten on the way. */
+static int look_at_flash(struct attaching *at, struct error *err)
+{
+	const struct romfs_source source = flash_base_source(at->a->flash);
+	unsigned i;
+
+	for (i = 0; i < LOOKS; i++) {
+		struct differences d = {.mirror = at->f->mirror, .forget = true};
+		int r;
+
+		base_clear(&at->a->base);
+		r = base_read(&source, &at->a->base, err);
+		if (r == 0)
+			r = compare_known(at, used_end(at->a->base.image), &d, err);
+		if (r < 0 || d.count == 0)
+			return r;
+	}
+	return error_set(err, -EAGAIN,
+		"rom%u changes while it is read; is another program writing it?",
+		at->f->header.partition);
+}
+
+/* --- staged changes --- */
+
+/* 0: the journal is there and was replayed into the nodes. -ENOENT: nothing staged. */
+static int read_journal(struct attaching *at, struct error *err)
+{
+	struct load_replay replay = {.f = at->f, .err = err};
+	struct folder *f = at->f;
+	int r = journal_open(f->dirfd, &at->header, load_change, &replay, &at->changed,
+		&f->journal, err);
+
+	if (r == 0)
+		r = load_check(f, err);
+	return r;
+}
+
+static int forget_nodes(struct folder *f)
+{
+	node_table_free(f->nodes);
+	f->nodes = NULL;
+	return node_table_new(&f->nodes);
+}
+
+/* Everything as flash has it. The journal starts anew, with all nodes. */
+static int start_from_flash(struct attaching *at, struct error *err)
+{
+	struct folder *f = at->f;
+	struct journal_header header = f->header;
+	int r = look_at_flash(at, err);
+
+	if (r < 0)
+		return r;
+	journal_free(f->journal);
+	f->journal = NULL;
+	intent_remove(f->dirfd);
+	intent_sweep(f->dirfd, NULL);
+	r = forget_nodes(f);
+	if (r == 0)
+		r = load_image(f, at->a->base.image->tree);
+	if (r < 0)
+		return error_set(err, r, "loading the tree: %s", strerror(-r));
+	memcpy(header.base, at->a->base.fingerprint, SHA256_SIZE);
+	header.dirty = false;
+	r = journal_create(f->dirfd, &header, &f->journal, err);
+	if (r == 0)
+		r = folder_rewrite_journal(f, &header, err);
+	return r;
+}
+
+/* Staged changes that cannot go where they were meant to. */
+static int hold(struct attaching *at, const char *why, struct error *err)
+{
+	unsigned count = 0;
+	char name[64];
+	int r = held_save(at->f, name, sizeof(name), &count, err);
+
+	if (r < 0)
+		return r;
+	note(at->a,
+		"%s: %u staged file%s of an earlier time could not be written and %s kept in %s/%s; "
+		"the folder shows what is on flash now",
+		why, count, count == 1 ? "" : "s", count == 1 ? "is" : "are",
+		state_path(at->f->state), name);
+	return 0;
+}
+
+/* The journal of a partition that another program could not read either. */
+static int set_aside(struct attaching *at, const struct error *why, struct error *err)
+{
+	struct folder *f = at->f;
+	char name[64];
+	unsigned i;
+
+	journal_free(f->journal);
+	f->journal = NULL;
+	for (i = 0; i < 1000; i++) {
+		snprintf(name, sizeof(name), "journal.damaged-%u", i);
+		if (faccessat(f->dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+			break;
+	}
+	if (renameat(f->dirfd, "journal", f->dirfd, name) < 0)
+		return error_set(err, -errno, "cannot set the damaged journal aside: %s",
+			strerror(errno));
+	note(at->a, "%s; it is kept as %s/%s, and the folder shows what is on flash now",
+		why->text, state_path(f->state), name);
+	return forget_nodes(f);
+}
+
+static bool same_print(const uint8_t a[SHA256_SIZE], const uint8_t b[SHA256_SIZE])
+{
+	return memcmp(a, b, SHA256_SIZE) == 0;
+}
+
+/* Whether the base image of the mirror is the one that the staged changes rest on; reads it,
+ * asking the board only for what the mirror never had. */
+static int read_old_base(struct attaching *at, bool *same, struct error *err)
+{
+	const struct romfs_source source = flash_base_source(at->a->flash);
+	int r;
+
+	base_clear(&at->a->base);
+	r = base_read(&source, &at->a->base, err);
+	if (r == 0)
+		*same = same_print(at->a->base.fingerprint, at->header.base);
+	return r;
+}
+
+/* A commit was under way. Whether what flash holds is ours: the old image, the new one, or
+ * something between the two. */
+static int survey(struct attaching *at, const struct intent *intent, bool *ours,
+	struct error *err)
+{
+	_cleanup_close_ int next_fd = openat(
+		at->f->dirfd, intent->next_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct flash_census census;
+	int r;
+
+	flash_set_mixed(at->a->flash);
+	r = flash_survey(at->a->flash, TAKE_FD(next_fd), &census, err);
+	if (r < 0)
+		return r;
+	*ours = census.unknown <= intent->strangers;
+	return 0;
+}
+
+/* Without a commit under way, flash must be the base to the last used byte that we know. */
+static int compare_base(struct attaching *at, bool *ours, struct error *err)
+{
+	struct differences d = {.mirror = at->f->mirror};
+	int r = compare_known(at, used_end(at->a->base.image), &d, err);
+
+	*ours = d.count == 0;
+	return r;
+}
+
+/* The last commit was done but for taking its image over. */
+static int finish_adoption(struct attaching *at, const struct intent *intent, struct error *err)
+{
+	int r = mirror_adopt(at->f->mirror, at->f->dirfd, intent->next_name);
+
+	if (r < 0 && r != -ENOENT)
+		return error_set(err, r, "cannot take over the new image: %s", strerror(-r));
+	intent_remove(at->f->dirfd);
+	return 0;
+}
+
+static bool is_for_this(const struct attaching *at)
+{
+	return strcmp(at->header.board, at->f->header.board) == 0 &&
+		at->header.partition == at->f->header.partition &&
+		at->header.size == at->f->header.size;
+}
+
+/* Staged changes are there: take them up, or hold them. */
+static int take_up(struct attaching *at, struct intent *intent, struct error *err)
+{
+	struct folder *f = at->f;
+	bool same = false, ours = false;
+	int r;
+
+	r = is_for_this(at) ? read_old_base(at, &same, err) : 0;
+	if (r == 0 && same)
+		r = intent ? survey(at, intent, &ours, err) : compare_base(at, &ours, err);
+	if (r < 0)
+		return r;
+	if (!ours) {
+		flash_settled(at->a->flash);
+		mirror_forget(f->mirror, 0, f->geometry.size);
+		r = hold(at, "another program has written this partition", err);
+		return r < 0 ? r : start_from_flash(at, err);
+	}
+	f->header = at->header;
+	f->change = 1; /* the first commit heals, or writes what waits */
+	if (intent)
+		note(at->a, "an earlier update of rom%u was interrupted; it is finished now",
+			f->header.partition);
+	return 0;
+}
+
+static int load(struct attaching *at, struct error *err)
+{
+	struct error why = {0};
+	struct intent intent;
+	bool has_intent;
+	int r = read_journal(at, &why);
+
+	has_intent = intent_read(at->f->dirfd, &intent) == 0;
+	if (r == -EUCLEAN) {
+		r = set_aside(at, &why, err);
+		return r < 0 ? r : start_from_flash(at, err);
+	}
+	if (r < 0 && r != -ENOENT)
+		return error_set(err, r, "%s", why.text[0] ? why.text : strerror(-r));
+	if (r == 0 && has_intent && same_print(at->header.base, intent.next)) {
+		int r2 = finish_adoption(at, &intent, err);
+
+		if (r2 < 0)
+			return r2;
+		has_intent = false;
+	}
+	if (r == -ENOENT || (!at->header.dirty && !at->changed && !has_intent))
+		return start_from_flash(at, err);
+	return take_up(at, has_intent ? &intent : NULL, err);
+}
+
+int attach(const struct attach_options *options, struct attached *out, struct error *err)
+{
+	struct attaching at = {.o = options, .a = out};
+	int r, r2;
+
+	*out = (struct attached){0};
+	r = flash_new(&options->flash, &out->flash);
+	if (r == 0)
+		r = flash_connect(out->flash, err);
+	if (r == 0 && flash_geometry(out->flash)->kind == DEV_TARGET_READONLY)
+		r = error_set(err, -EROFS, "rom%u of this board cannot be written",
+			options->flash.partition);
+	if (r == 0)
+		r = open_folder(&at, err);
+	if (r == 0)
+		r = load(&at, err);
+	if (out->flash) {
+		r2 = flash_disconnect(out->flash, r == 0 ? err : NULL);
+		if (r == 0)
+			r = r2;
+	}
+	if (r < 0) {
+		attached_clear(out);
+		return error_prefix(err, r, "%s", options->flash.path);
+	}
+	folder_recount(out->folder);
+	if (out->base.image->status != ROMFS_VALID && !folder_is_staged(out->folder) &&
+		!flash_is_mixed(out->flash))
+		note(out, "rom%u holds no ROMFS (%s); the folder is empty, and nothing is "
+			  "written before you write",
+			out->folder->header.partition,
+			out->base.image->status == ROMFS_BLANK ? "it is blank"
+							       : out->base.image->why.text);
+	return 0;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* From a port or an image file to a folder that can be mounted: asks the board, opens the
+ * state directory, compares what the host knows with what flash holds, takes up staged
+ * changes again, and heals what a cut has left behind.
+ *
+ * The rule: staged changes belong to one board, one partition and one image on its flash.
+ * If they no longer fit, they are laid out as plain files (held.h) and reported; flash is
+ * shown as it is, and nothing is written to it before the user writes.
+ *
+ * Blocking, and started before there is a loop or a worker; by the thread that will run the
+ * loop. */
+#pragma once
+
+#include "fuse/base.h"
+#include "fuse/flash.h"
+#include "fuse/folder.h"
+
+struct attach_options {
+	struct flash_options flash;
+	const char *state_dir; /* NULL: as the environment says */
+	const struct romfs_pack_options *pack; /* must outlive the folder */
+};
+
+struct attached {
+	struct folder *folder;
+	struct flash *flash;
+	struct base base;
+	/* Sentences for the user, each with its newline; empty when all is as usual. */
+	char notes[1500];
+};
+
+/* The port is closed again when this returns. */
+must_check int attach(
+	const struct attach_options *options, struct attached *out, struct error *err);
+void attached_clear(struct attached *a); /* folder, flash and base */

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* The base: the image that flash holds, parsed, with a fingerprint that says which one it
+ * is. */
+#pragma once
+
+#include "libromfs/parse.h"
+#include "util/sha256.h"
+
+struct base {
+	struct romfs_image *image;
+	uint8_t fingerprint[SHA256_SIZE];
+};
+
+/* Parses the image and takes the fingerprint: SHA-256 over its length, and over place and
+ * bytes of every record header, name and note. Two images of one partition with the same
+ * fingerprint have the same tree, with the same sizes, places and modification times. */
+must_check int base_read(
+	const struct romfs_source *source, struct base *out, struct error *err);
+void base_clear(struct base *b);

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+#include "fuse/commit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/random.h>
+
+/* A cut leaves the block that was being written, and on some boards its neighbour. */
+#define STRANGERS_OF_A_CUT 4u
+
+#define ATTEMPTS 2u
+
+int commit_new(struct snapshot *snapshot, struct commit **out)
+{
+	struct commit *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->snapshot = snapshot;
+	c->job.run = commit_run;
+	*out = c;
+	return 0;
+}
+
+void commit_free(struct commit *c)
+{
+	if (!c)
+		return;
+	snapshot_free(c->snapshot);
+	base_clear(&c->next);
+	free(c);
+}
+
+static void count_difference(void *ctx, uint64_t off, uint64_t len)
+{
+	(void)off;
+	(void)len;
+	++*(unsigned *)ctx;
+}
+
+/* Before something is erased: is the tree on the board still the one that we know? */
+static int guard(struct commit *c, struct error *err)
+{
+	const struct romfs_image *image = c->base->image;
+	unsigned differs = 0;
+	int r;
+
+	if (flash_is_mixed(c->flash))
+		return 0; /* the survey has looked at every block */
+	r = flash_compare(
+		c->flash, image->meta, image->n_meta, count_difference, &differs, err);
+	if (r == 0 && differs)
+		r = error_set(err, -ESTALE,
+			"another program has changed rom%u; what you staged is kept: unmount and "
+			"mount again to see what is there now",
+			flash_geometry(c->flash)->number);
+	return r;
+}
+
+/* After a cut: what does each block hold? Bytes that the base had and flash has no more are
+ * new content to the planner; the mirror still has them. */
+static int survey(struct commit *c, struct error *err)
+{
+	_cleanup_close_ int next_fd = -1;
+	struct intent intent;
+	struct flash_census census;
+	uint32_t i, count = romfs_tree_count(c->snapshot->tree);
+	int r = intent_read(c->dirfd, &intent);
+
+	if (r == 0)
+		next_fd = openat(c->dirfd, intent.next_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	r = flash_survey(c->flash, TAKE_FD(next_fd), &census, err);
+	if (r < 0)
+		return r;
+	for (i = 0; i < count; i++) {
+		struct romfs_node *n = romfs_tree_node(c->snapshot->tree, i);
+
+		if (n->data_off != ROMFS_NO_OFFSET &&
+			!flash_holds_base(c->flash, n->data_off, n->size))
+			n->data_off = ROMFS_NO_OFFSET;
+	}
+	return 0;
+}
+
+/* The tree may have been planned before, by an attempt that failed. */
+static void reset_places(struct commit *c)
+{
+	uint32_t i, count = romfs_tree_count(c->snapshot->tree);
+
+	for (i = 0; i < count; i++) {
+		struct romfs_node *n = romfs_tree_node(c->snapshot->tree, i);
+		const struct content *content = &c->snapshot->items[n->user].content;
+
+		n->data_off = content->kind == CONTENT_BASE ? content->off : ROMFS_NO_OFFSET;
+	}
+}
+
+static int make_plan(struct commit *c, int next_fd, struct romfs_plan **plan, struct error *err)
+{
+	const struct romfs_geometry geometry = flash_romfs_geometry(c->flash);
+	const struct romfs_source base = flash_base_source(c->flash);
+	const struct romfs_image *image = c->base->image;
+	const struct romfs_flash now = {
+		.source = flash_now_source(c->flash),
+		.image = image->status == ROMFS_VALID ? image : NULL,
+	};
+	struct snapshot_reader reader = {.snapshot = c->snapshot, .flash = &base};
+
+	return romfs_plan(&geometry, &now, c->snapshot->tree, c->pack, snapshot_content, &reader,
+		next_fd, plan, err);
+}
+
+static uint64_t strangers(struct commit *c)
+{
+	const struct romfs_geometry g = flash_romfs_geometry(c->flash);
+	struct intent old;
+
+	if (!flash_is_mixed(c->flash))
+		return STRANGERS_OF_A_CUT;
+	/* Blocks of an attempt that failed may be there, and belong to neither image. */
+	if (intent_read(c->dirfd, &old) < 0)
+		return g.size / g.erase_block;
+	return MIN(g.size / g.erase_block, 2 * (old.strangers + STRANGERS_OF_A_CUT));
+}
+
+/* From here on a cut is healed by whoever comes next. */
+static int declare(struct commit *c, int next_fd, struct error *err)
+{
+	struct intent intent = {.strangers = strangers(c)};
+	int r = 0;
+
+	memcpy(intent.base, c->base->fingerprint, SHA256_SIZE);
+	memcpy(intent.next, c->next.fingerprint, SHA256_SIZE);
+	memcpy(intent.next_name, c->next_name, sizeof(intent.next_name));
+	if (fdatasync(next_fd) < 0)
+		r = -errno;
+	if (r == 0)
+		r = intent_write(c->dirfd, &intent);
+	if (r < 0)
+		return error_set(err, r, "cannot note the commit in the state directory: %s",
+			strerror(-r));
+	intent_sweep(c->dirfd, c->next_name);
+	return 0;
+}
+
+static int open_next(struct commit *c, int *fd, struct error *err)
+{
+	uint32_t token;
+
+	if (getrandom(&token, sizeof(token), 0) != sizeof(token))
+		return error_set(err, -EIO, "no random bytes for a file name");
+	snprintf(c->next_name, sizeof(c->next_name), "next-%08x", (unsigned)token);
+	*fd = openat(c->dirfd, c->next_name,
+		O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (*fd < 0)
+		return error_set(err, -errno, "cannot make %s in the state directory: %s",
+			c->next_name, strerror(errno));
+	return 0;
+}
+
+static int fetch_strays(struct commit *c, struct error *err)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < c->snapshot->n_stray && r == 0; i++)
+		r = flash_fetch(c->flash, c->snapshot->stray[i].off, c->snapshot->stray[i].len,
+			err);
+	return r;
+}
+
+static int attempt(struct commit *c, struct error *err)
+{
+	_cleanup_(romfs_plan_freep) struct romfs_plan *plan = NULL;
+	_cleanup_close_ int next_fd = -1;
+	struct romfs_source next;
+	int r;
+
+	reset_places(c);
+	r = flash_is_mixed(c->flash) ? survey(c, err) : fetch_strays(c, err);
+	if (r == 0)
+		r = open_next(c, &next_fd, err);
+	if (r == 0)
+		r = make_plan(c, next_fd, &plan, err);
+	if (r < 0)
+		return r;
+	c->rewritten = plan->n_ops > 0 || flash_is_mixed(c->flash);
+	if (!c->rewritten)
+		return 0;
+	next = romfs_source_fd(&next_fd, flash_geometry(c->flash)->size);
+	base_clear(&c->next);
+	r = base_read(&next, &c->next, err);
+	if (r == 0)
+		r = flash_connect(c->flash, err);
+	if (r == 0)
+		r = guard(c, err);
+	if (r == 0)
+		r = declare(c, next_fd, err);
+	if (r == 0)
+		r = flash_execute(c->flash, plan, next_fd, c->progress, err);
+	c->erased_blocks += plan->erase_count;
+	c->programmed_bytes += plan->program_bytes;
+	return r;
+}
+
+static bool is_worth_another(int r)
+{
+	return r == -EIO || r == -ETIMEDOUT || r == -EPROTO || r == -EILSEQ;
+}
+
+/* Images of attempts that no intent speaks of. */
+static void sweep(int dirfd)
+{
+	struct intent intent;
+	int r = intent_read(dirfd, &intent);
+
+	if (r == 0)
+		intent_sweep(dirfd, intent.next_name);
+	else if (r == -ENOENT)
+		intent_sweep(dirfd, NULL);
+}
+
+void commit_run(struct worker_job *job)
+{
+	struct commit *c = container_of(job, struct commit, job);
+	unsigned i;
+
+	for (i = 0; i < ATTEMPTS; i++) {
+		error_clear(&c->err);
+		c->result = attempt(c, &c->err);
+		if (!is_worth_another(c->result))
+			break;
+		(void)!flash_disconnect(c->flash, NULL);
+	}
+	sweep(c->dirfd);
+	/* What was asked for is done or told; a board that cannot be left in good order is
+	 * found so at the next session. */
+	(void)!flash_disconnect(c->flash, NULL);
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+#include "fuse/committer.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "fuse/commit.h"
+#include "fuse/portwait.h"
+
+#define RETRY_MIN_MS 2000u
+#define RETRY_MAX_MS 60000u
+/* A node that appears is not ready yet: udev sets its owner, the board boots. */
+#define APPEARED_MS 300u
+
+struct committer {
+	struct committer_options o;
+	struct committer_waiter *waiters;
+	struct commit *running;
+	struct flash_progress progress;
+	sd_event_source *timer;	 /* quiet or retry, whichever is due */
+	sd_event_source *watch;	 /* events of the port, after a failure */
+	uint64_t first_change_us; /* of what is not on flash yet; 0: nothing */
+	unsigned retry_ms;
+	struct error err;
+	uint64_t commits, erased_blocks, programmed_bytes;
+};
+
+static void start(struct committer *c);
+
+static uint64_t now_us(struct committer *c)
+{
+	uint64_t us = 0;
+
+	(void)sd_event_now(c->o.event, CLOCK_MONOTONIC, &us);
+	return us;
+}
+
+static int on_timer(sd_event_source *s, uint64_t us, void *data)
+{
+	(void)s;
+	(void)us;
+	start(data);
+	return 0;
+}
+
+static void arm(struct committer *c, uint64_t at_us)
+{
+	int r;
+
+	if (!c->timer)
+		r = sd_event_add_time(c->o.event, &c->timer, CLOCK_MONOTONIC, at_us, 10000,
+			on_timer, c);
+	else
+		r = sd_event_source_set_time(c->timer, at_us);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(c->timer, SD_EVENT_ONESHOT);
+	if (r < 0)
+		log_to(c->o.log, LOG_ERR, "no timer for the next commit: %s", strerror(-r));
+}
+
+static void disarm(struct committer *c)
+{
+	if (c->timer)
+		(void)sd_event_source_set_enabled(c->timer, SD_EVENT_OFF);
+	c->watch = sd_event_source_disable_unref(c->watch);
+}
+
+int committer_new(const struct committer_options *options, struct committer **out)
+{
+	struct committer *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->o = *options;
+	*out = c;
+	return 0;
+}
+
+static void answer(struct committer *c, uint64_t up_to, int result)
+{
+	struct committer_waiter **p = &c->waiters;
+
+	while (*p) {
+		struct committer_waiter *w = *p;
+
+		if (w->change > up_to) {
+			p = &w->next;
+			continue;
+		}
+		*p = w->next;
+		w->done(w->ctx, result);
+		p = &c->waiters; /* `done` may have changed the list */
+	}
+}
+
+void committer_free(struct committer *c)
+{
+	if (!c)
+		return;
+	answer(c, UINT64_MAX, -ECANCELED);
+	sd_event_source_disable_unref(c->timer);
+	sd_event_source_disable_unref(c->watch);
+	free(c);
+}
+
+bool committer_is_busy(const struct committer *c)
+{
+	return c->running != NULL;
+}
+
+static bool is_settled(const struct committer *c)
+{
+	return !folder_is_staged(c->o.folder) && !flash_is_mixed(c->o.flash);
+}
+
+void committer_changed(void *data)
+{
+	struct committer *c = data;
+	uint64_t now = now_us(c), latest;
+
+	if (c->running)
+		return; /* armed again when it ends */
+	if (!c->first_change_us)
+		c->first_change_us = now;
+	latest = c->first_change_us + (uint64_t)c->o.quiet_max_ms * 1000;
+	if (c->err.code && c->watch)
+		return; /* the retry's time stays */
+	arm(c, MIN(now + (uint64_t)c->o.quiet_ms * 1000, MAX(latest, now)));
+}
+
+void committer_sync(struct committer *c, struct committer_waiter *w)
+{
+	w->change = c->o.folder->change;
+	if (!c->running && is_settled(c)) {
+		w->done(w->ctx, 0);
+		return;
+	}
+	w->next = c->waiters;
+	c->waiters = w;
+	start(c);
+}
+
+void committer_forget(struct committer *c, struct committer_waiter *w)
+{
+	for (struct committer_waiter **p = &c->waiters; *p; p = &(*p)->next) {
+		if (*p == w) {
+			*p = w->next;
+			return;
+		}
+	}
+}
+
+void committer_kick(struct committer *c)
+{
+	if (!c->running && !is_settled(c))
+		start(c);
+}
+
+static int on_port_event(sd_event_source *s, int fd, uint32_t events, void *data)
+{
+	struct committer *c = data;
+
+	(void)s;
+	(void)events;
+	if (portwait_seen(fd, c->o.port))
+		arm(c, now_us(c) + APPEARED_MS * 1000);
+	return 0;
+}
+
+/* The port's own events say when another attempt is worth it; the timer is for all else. */
+static void watch_port(struct committer *c)
+{
+	int fd, r;
+
+	if (!c->o.port || c->watch)
+		return;
+	fd = portwait_watch(c->o.port);
+	r = fd < 0 ? fd
+		   : sd_event_add_io(c->o.event, &c->watch, fd, EPOLLIN, on_port_event, c);
+	if (r < 0) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	(void)sd_event_source_set_io_fd_own(c->watch, true);
+}
+
+static void failed(struct committer *c, int r, const struct error *err, uint64_t change)
+{
+	if (!c->err.code || strcmp(c->err.text, err->text) != 0)
+		log_to(c->o.log, LOG_ERR, "%s", err->text[0] ? err->text : strerror(-r));
+	c->err = *err;
+	c->err.code = r;
+	if (!c->err.text[0])
+		snprintf(c->err.text, sizeof(c->err.text), "%s", strerror(-r));
+	c->retry_ms = c->retry_ms ? MIN(c->retry_ms * 2, RETRY_MAX_MS) : RETRY_MIN_MS;
+	watch_port(c);
+	arm(c, now_us(c) + (uint64_t)c->retry_ms * 1000);
+	answer(c, change, r);
+}
+
+/* The flash holds the snapshot. Everything that refers to the old base changes over in an
+ * order that a crash can stop anywhere: the journal says which base it rests on, and the
+ * intent stands until base and journal agree (attach.c reads them so). */
+static int adopt(struct committer *c, struct commit *job, struct error *err)
+{
+	struct folder *f = c->o.folder;
+	struct journal_header header = f->header;
+	uint64_t before = f->on_flash;
+	int r = job->rewritten ? snapshot_save_strays(f) : 0;
+
+	if (r < 0)
+		return error_set(err, r, "cannot keep open files on the host: %s", strerror(-r));
+	snapshot_committed(f, job->snapshot);
+	if (job->rewritten)
+		memcpy(header.base, job->next.fingerprint, SHA256_SIZE);
+	header.dirty = folder_is_staged(f);
+	r = folder_rewrite_journal(f, &header, err);
+	if (r < 0) {
+		snapshot_undo(f, job->snapshot, before);
+		return r;
+	}
+	if (!job->rewritten)
+		return 0;
+	r = mirror_adopt(f->mirror, f->dirfd, job->next_name);
+	if (r < 0)
+		return error_set(err, r, "cannot take over the new image: %s", strerror(-r));
+	intent_remove(f->dirfd);
+	flash_settled(c->o.flash);
+	base_clear(c->o.base);
+	*c->o.base = job->next;
+	job->next = (struct base){0};
+	return 0;
+}
+
+static void on_done(struct worker_job *j)
+{
+	struct commit *job = container_of(j, struct commit, job);
+	struct committer *c = job->job_ctx;
+	uint64_t change = job->snapshot->change;
+	int r = j->dropped ? -ECANCELED : job->result;
+
+	c->running = NULL;
+	if (r == 0)
+		r = adopt(c, job, &job->err);
+	c->erased_blocks += job->erased_blocks;
+	c->programmed_bytes += job->programmed_bytes;
+	if (r < 0) {
+		failed(c, r, &job->err, change);
+	} else {
+		if (c->err.code)
+			log_to(c->o.log, LOG_NOTICE, "writing flash works again");
+		error_clear(&c->err);
+		c->retry_ms = 0;
+		c->first_change_us = 0;
+		c->commits += job->rewritten;
+		disarm(c);
+		answer(c, change, 0);
+		if (c->waiters)
+			start(c);
+		else if (!is_settled(c))
+			committer_changed(c);
+	}
+	commit_free(job);
+}
+
+/* Files that could not be staged when they were closed (the disk was full). */
+static int stage_leftovers(struct folder *f)
+{
+	struct node *root = node_root(f->nodes);
+	uint64_t seq;
+	int r = 0;
+
+	for (struct node *n = root; n && r == 0; n = node_next(root, n)) {
+		if (!n->dirty || n->opens || !n->scratch)
+			continue;
+		r = folder_stage(f, n, &seq);
+		if (r == 0)
+			folder_close_scratch(f, n);
+	}
+	return r;
+}
+
+static void start(struct committer *c)
+{
+	struct folder *f = c->o.folder;
+	struct snapshot *snapshot;
+	struct error err = {0};
+	struct commit *job;
+	int r;
+
+	if (c->running)
+		return;
+	r = stage_leftovers(f);
+	if (r == 0)
+		r = folder_compact_journal(f);
+	if (r == 0)
+		r = snapshot_take(f, &snapshot);
+	if (r == 0) {
+		r = commit_new(snapshot, &job);
+		if (r < 0)
+			snapshot_free(snapshot);
+	}
+	if (r < 0) {
+		error_set(&err, r, "cannot prepare a commit: %s", strerror(-r));
+		failed(c, r, &err, UINT64_MAX);
+		return;
+	}
+	disarm(c);
+	atomic_store(&c->progress.done, 0);
+	atomic_store(&c->progress.total, 0);
+	job->flash = c->o.flash;
+	job->base = c->o.base;
+	job->dirfd = f->dirfd;
+	job->pack = f->pack;
+	job->progress = &c->progress;
+	job->job.done = on_done;
+	job->job_ctx = c;
+	c->running = job;
+	worker_submit(c->o.worker, &job->job, false);
+}
+
+void committer_status(const struct committer *c, struct committer_status *out)
+{
+	*out = (struct committer_status){
+		.state = c->running		? COMMITTER_WRITING
+			: c->err.code		? COMMITTER_FAILED
+			: is_settled(c)		? COMMITTER_CLEAN
+						: COMMITTER_STAGED,
+		.done = atomic_load(&c->progress.done),
+		.total = atomic_load(&c->progress.total),
+		.error = c->err.text,
+		.commits = c->commits,
+		.erased_blocks = c->erased_blocks,
+		.programmed_bytes = c->programmed_bytes,
+	};
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* When commits happen, and who waits for them.
+ *
+ * A commit starts when the tree has been quiet for a while, or at once when somebody syncs.
+ * One runs at a time. After a failure it is tried again: when the port is closed by whoever
+ * held it, when the board is plugged in again, and from time to time. Loop thread only. */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "fuse/base.h"
+#include "fuse/flash.h"
+#include "fuse/folder.h"
+#include "fuse/worker.h"
+
+struct committer_options {
+	struct folder *folder;
+	struct flash *flash;
+	struct base *base; /* replaced after each commit */
+	struct worker *worker;
+	sd_event *event;
+	const char *port;    /* NULL for an image file */
+	unsigned quiet_ms;   /* commit after this long without a change */
+	unsigned quiet_max_ms; /* or this long after the first one */
+	const struct log_sink *log;
+};
+
+/* Told when the change that was waited for is on flash and verified (0), or why not. */
+typedef void (*committer_done_fn)(void *ctx, int result);
+
+struct committer_waiter { /* the caller's, until done or committer_forget */
+	committer_done_fn done;
+	void *ctx;
+	uint64_t change;
+	struct committer_waiter *next;
+};
+
+enum committer_state {
+	COMMITTER_CLEAN,   /* flash holds what the folder shows */
+	COMMITTER_STAGED,  /* something waits for the tree to be quiet */
+	COMMITTER_WRITING, /* flash is being written */
+	COMMITTER_FAILED,  /* the last attempt failed; `error` tells */
+};
+
+struct committer_status {
+	enum committer_state state;
+	uint64_t done, total; /* while WRITING: bytes of flash */
+	const char *error;    /* of the last attempt, or "" */
+	uint64_t commits, erased_blocks, programmed_bytes; /* since the mount */
+};
+
+struct committer;
+
+must_check int committer_new(const struct committer_options *options, struct committer **out);
+void committer_free(struct committer *c); /* waiters are told -ECANCELED */
+DEFINE_CLEANUP(struct committer *, committer_free);
+
+/* The folder has changed (folder.changed). */
+void committer_changed(void *committer);
+/* Everything staged so far shall be on flash: starts at once; `done` may be called before
+ * this returns. */
+void committer_sync(struct committer *c, struct committer_waiter *w);
+void committer_forget(struct committer *c, struct committer_waiter *w);
+/* Heals what a cut has left, or writes what an earlier mount has staged. */
+void committer_kick(struct committer *c);
+/* A commit is running: the journal's generation must not change under it. */
+bool committer_is_busy(const struct committer *c);
+void committer_status(const struct committer *c, struct committer_status *out);

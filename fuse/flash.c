@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/* Connecting, and the mirror. Surveys are in flash_survey.c, plans in flash_execute.c. */
+#include "fuse/flash.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fuse/flash_private.h"
+#include "fuse/portwait.h"
+#include "util/clock.h"
+
+#define FETCH_BYTES (64u << 10)
+
+int flash_new(const struct flash_options *options, struct flash **out)
+{
+	_cleanup_(flash_freep) struct flash *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return -ENOMEM;
+	f->options = *options;
+	f->next_fd = -1;
+	f->path = strdup(options->path);
+	if (!f->path)
+		return -ENOMEM;
+	f->options.path = f->path;
+	*out = TAKE_PTR(f);
+	return 0;
+}
+
+void flash_free(struct flash *f)
+{
+	if (!f)
+		return;
+	(void)!flash_disconnect(f, NULL);
+	dev_target_free(f->target);
+	flash_settled(f);
+	free(f->path);
+	free(f);
+}
+
+static bool is_same_partition(const struct dev_geometry *a, const struct dev_geometry *b)
+{
+	return a->kind == b->kind && a->size == b->size && a->erase_block == b->erase_block &&
+		a->write_unit == b->write_unit;
+}
+
+static int learn(struct flash *f, const struct dev_board_info *info, struct error *err)
+{
+	const struct dev_geometry *g = &f->target->geometry;
+
+	if (!f->learnt) {
+		if (info)
+			f->board = *info;
+		f->geometry = *g;
+		f->learnt = true;
+		return 0;
+	}
+	if (info && strcmp(info->unique_id, f->board.unique_id) != 0)
+		return error_set(err, -ENODEV,
+			"%s: another board answers there now (id %s instead of %s); attach the "
+			"first one again, or unmount",
+			f->path, info->unique_id, f->board.unique_id);
+	if (!is_same_partition(g, &f->geometry))
+		return error_set(err, -ENODEV,
+			"%s: partition rom%u has changed its geometry; unmount and mount again",
+			f->path, f->options.partition);
+	return 0;
+}
+
+static int open_board(struct flash *f, struct error *err)
+{
+	const struct dev_session_options options = {
+		.baud = f->options.baud,
+		.cancel_fd = f->options.cancel_fd,
+		.log = f->options.log,
+	};
+	deadline_t deadline = deadline_in(f->options.busy_wait_ms);
+	_cleanup_close_ int watch = portwait_watch(f->path);
+	int r;
+
+	do {
+		error_clear(err);
+		r = dev_session_open(f->path, &options, &f->session, err);
+	} while (r == -EBUSY && watch >= 0 &&
+		portwait_next(watch, f->path, f->options.cancel_fd, deadline) == 0);
+	if (r < 0)
+		return r;
+	return dev_session_target(f->session, f->options.partition, &f->target, err);
+}
+
+int flash_connect(struct flash *f, struct error *err)
+{
+	struct error ignored = {0};
+	int r;
+
+	if (f->target)
+		return 0;
+	if (!err)
+		err = &ignored;
+	if (f->options.is_image)
+		r = dev_image_open(f->path, f->options.image_size, true, &f->target, err);
+	else
+		r = open_board(f, err);
+	if (r == 0)
+		r = learn(f, f->session ? dev_session_info(f->session) : NULL, err);
+	if (r < 0) {
+		dev_target_free(f->target);
+		f->target = NULL;
+		(void)!flash_disconnect(f, NULL);
+	}
+	return r;
+}
+
+int flash_disconnect(struct flash *f, struct error *err)
+{
+	struct dev_session *s = f->session;
+
+	f->guarded = false;
+	if (!s)
+		return 0;
+	dev_target_free(f->target);
+	f->target = NULL;
+	f->session = NULL;
+	return dev_session_close(s, err);
+}
+
+bool flash_is_connected(const struct flash *f)
+{
+	return f->session != NULL;
+}
+
+const struct dev_geometry *flash_geometry(const struct flash *f)
+{
+	return &f->geometry;
+}
+
+struct romfs_geometry flash_romfs_geometry(const struct flash *f)
+{
+	return (struct romfs_geometry){
+		.size = f->geometry.size,
+		.erase_block = f->geometry.erase_block,
+		.write_unit = f->geometry.write_unit,
+		.no_erase = f->geometry.no_erase,
+		.prefix_erase = f->geometry.prefix_erase,
+	};
+}
+
+const struct dev_board_info *flash_board(const struct flash *f)
+{
+	return f->options.is_image ? NULL : &f->board;
+}
+
+void flash_set_mirror(struct flash *f, struct mirror *m)
+{
+	f->mirror = m;
+}
+
+/* Erased flash is told by its hash: 32 bytes over the line instead of 64 KiB. */
+static int is_blank(struct flash *f, uint64_t off, uint8_t *buf, size_t len, struct error *err)
+{
+	uint8_t board[1][SHA256_SIZE], blank[SHA256_SIZE];
+	int r = dev_target_hash(f->target, off, len, len, board, err);
+
+	if (r < 0)
+		return r;
+	memset(buf, 0xFF, len);
+	sha256_of(buf, len, blank);
+	return memcmp(board[0], blank, SHA256_SIZE) == 0;
+}
+
+static int fetch_part(struct flash *f, uint64_t off, uint8_t *buf, size_t len, struct error *err)
+{
+	int r;
+
+	if (!flash_holds_base(f, off, len))
+		return error_set(err, -EIO,
+			"rom%u: the bytes at 0x%llx were not copied to the host before flash "
+			"changed",
+			f->geometry.number, (unsigned long long)off);
+	r = is_blank(f, off, buf, len, err);
+	if (r == 0)
+		r = dev_target_read(f->target, off, buf, len, err);
+	if (r >= 0)
+		r = mirror_store(f->mirror, off, buf, len);
+	return r < 0 ? error_prefix(err, r, "reading rom%u at 0x%llx", f->geometry.number,
+			       (unsigned long long)off)
+		     : 0;
+}
+
+/* One run that the mirror misses, widened to whole chunks. */
+static int fetch_run(struct flash *f, uint64_t off, uint64_t len, struct error *err)
+{
+	uint64_t start = off - off % MIRROR_CHUNK;
+	uint64_t end = MIN(f->geometry.size,
+		(off + len + MIRROR_CHUNK - 1) / MIRROR_CHUNK * MIRROR_CHUNK);
+	_cleanup_free_ uint8_t *buf = malloc(FETCH_BYTES);
+	int r = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	while (start < end && r == 0) {
+		size_t part = (size_t)MIN((uint64_t)FETCH_BYTES, end - start);
+
+		r = fetch_part(f, start, buf, part, err);
+		start += part;
+	}
+	return r;
+}
+
+int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err)
+{
+	uint64_t end = off + len, at, run;
+	bool any = false;
+	int r = 0;
+
+	if (end < off || end > f->geometry.size)
+		return error_set(err, -EINVAL, "a read beyond the partition");
+	while (r == 0 && mirror_missing(f->mirror, off, end - off, &at, &run)) {
+		r = flash_connect(f, err);
+		if (r == 0)
+			r = fetch_run(f, at, run, err);
+		off = at + run;
+		any = true;
+	}
+	if (any) {
+		int r2 = mirror_flush(f->mirror);
+
+		if (r == 0 && r2 < 0)
+			r = error_set(err, r2, "cannot keep the copy of rom%u: %s",
+				f->geometry.number, strerror(-r2));
+	}
+	return r;
+}
+
+static int read_base(void *ctx, uint64_t off, void *buf, size_t len, struct error *err)
+{
+	struct flash *f = ctx;
+	int r = flash_fetch(f, off, len, err);
+
+	if (r == 0)
+		r = mirror_read(f->mirror, off, buf, len);
+	return r < 0 ? error_prefix(err, r, "copy of rom%u", f->geometry.number) : 0;
+}
+
+struct romfs_source flash_base_source(struct flash *f)
+{
+	return (struct romfs_source){.read = read_base, .ctx = f, .size = f->geometry.size};
+}

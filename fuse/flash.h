@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/* The flash of one partition as the worker sees it: the way to the board (a session that is
+ * opened when something is to be done and closed when nothing is), the mirror that is filled
+ * through it, and what each erase block holds while a commit is under way.
+ *
+ * For one thread at a time: whoever attaches, then the worker. Blocking; every wait ends by a
+ * deadline of libdev's or by the cancel descriptor. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "fuse/mirror.h"
+#include "libdev/session.h"
+#include "libdev/target.h"
+#include "libromfs/parse.h"
+#include "libromfs/plan.h"
+#include "util/log.h"
+
+struct flash_options {
+	const char *path; /* a serial port, or an image file */
+	bool is_image;
+	unsigned partition;
+	uint64_t image_size; /* of an image file to grow; 0: as it is */
+	unsigned baud;
+	int cancel_fd;
+	unsigned busy_wait_ms; /* how long to wait for a port that somebody holds */
+	const struct log_sink *log;
+};
+
+struct flash_progress { /* written by the worker, read by anyone */
+	atomic_uint_fast64_t done, total; /* bytes of flash to erase and program */
+};
+
+struct flash;
+
+must_check int flash_new(const struct flash_options *options, struct flash **out);
+void flash_free(struct flash *f); /* disconnects */
+DEFINE_CLEANUP(struct flash *, flash_free);
+
+/* Opens the port and the partition, unless that is so. The first time it learns what the
+ * board and the partition are; later it must be the same board with the same partition,
+ * else -ENODEV. */
+must_check int flash_connect(struct flash *f, struct error *err);
+/* Gives the board back to its program and closes the port. An image file stays open (and
+ * locked) until flash_free. */
+int flash_disconnect(struct flash *f, struct error *err);
+bool flash_is_connected(const struct flash *f);
+
+/* Known since the first connect; constant then. */
+const struct dev_geometry *flash_geometry(const struct flash *f);
+struct romfs_geometry flash_romfs_geometry(const struct flash *f);
+const struct dev_board_info *flash_board(const struct flash *f); /* NULL for a file */
+
+/* The mirror is the caller's; it is set once, before anything below is used. */
+void flash_set_mirror(struct flash *f, struct mirror *m);
+
+/* Makes [off, off+len) known to the mirror, connecting if something is missing. */
+must_check int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err);
+/* The base image: the mirror, filled on demand. */
+struct romfs_source flash_base_source(struct flash *f);
+/* What flash holds now, for the planner: -ENODATA for blocks that a cut left unknown. */
+struct romfs_source flash_now_source(struct flash *f);
+
+/* Compares the board's hashes of what the mirror claims to know. Differing chunks are told
+ * by `differs` (worker's or attacher's thread). */
+typedef void (*flash_differs_fn)(void *ctx, uint64_t off, uint64_t len);
+must_check int flash_compare(struct flash *f, const struct romfs_extent *extents, size_t n,
+	flash_differs_fn differs, void *ctx, struct error *err);
+
+struct flash_census {
+	uint64_t base, next, blank, unknown; /* erase blocks that hold what */
+};
+/* After a cut: finds out by hashes what every erase block holds: the base, the image in
+ * `next_fd` (-1: none; taken in any case), nothing, or something else. flash_now_source goes
+ * by it until flash_settled. */
+must_check int flash_survey(
+	struct flash *f, int next_fd, struct flash_census *census, struct error *err);
+bool flash_is_mixed(const struct flash *f); /* a survey is needed, or was made */
+/* Whether [off, off+len) stands on flash as the base has it. */
+bool flash_holds_base(const struct flash *f, uint64_t off, uint64_t len);
+/* Flash may hold something between two images: an intent was found. */
+void flash_set_mixed(struct flash *f);
+/* The flash holds one image again, the mirror's. */
+void flash_settled(struct flash *f);
+
+/* Carries out a plan, last operation last, everything else read back and compared before
+ * it, itself after it. On failure the flash is mixed. */
+must_check int flash_execute(struct flash *f, const struct romfs_plan *plan, int next_fd,
+	struct flash_progress *progress, struct error *err);

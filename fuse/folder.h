@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* The folder of one partition: what the user sees and changes, made of the node table, the
+ * journal, the scratch files and the mirror of the flash. Everything that a request can do
+ * is a function here; FUSE's own words stay in requests*.c, the board stays in flash.c.
+ *
+ * Errors are negative errno as the user's program shall see them. -ENODATA means: these
+ * bytes stand on flash and the host does not know them yet; fetch them (fetch.h) and call
+ * again. Loop thread only; nothing here waits for the board. */
+#pragma once
+
+#include "fuse/journal.h"
+#include "fuse/mirror.h"
+#include "fuse/node.h"
+#include "fuse/scratch.h"
+#include "fuse/state.h"
+#include "libromfs/pack.h"
+#include "libromfs/plan.h"
+
+struct folder {
+	struct node_table *nodes;
+	struct journal *journal;
+	struct journal_header header; /* what the journal's generation rests on */
+	struct mirror *mirror;
+	struct scratch_pool *pool;
+	struct state_dir *state;
+	int dirfd; /* of the state directory */
+	struct romfs_geometry geometry;
+	const struct romfs_pack_options *pack;
+	uint64_t charged;      /* bytes of the partition reckoned for the tree */
+	uint64_t junk_charged; /* the same for what never goes there */
+	uint64_t change;       /* counts changes of what flash shall hold */
+	uint64_t on_flash;     /* the change that the last commit has put there */
+	void (*changed)(void *ctx); /* told after each of them */
+	void *changed_ctx;
+};
+
+/* Which journal and mirror are used is for the opener (attach.c); free releases all that is
+ * set. */
+void folder_free(struct folder *f);
+DEFINE_CLEANUP(struct folder *, folder_free);
+
+/* Reckons the whole tree anew: after loading it. */
+void folder_recount(struct folder *f);
+uint64_t folder_capacity(const struct folder *f);
+/* Bytes that df shows as free. */
+uint64_t folder_available(const struct folder *f);
+static inline bool folder_is_staged(const struct folder *f)
+{
+	return f->change != f->on_flash;
+}
+
+/* --- names --- */
+must_check int folder_create(
+	struct folder *f, struct node *dir, const char *name, struct node **out);
+must_check int folder_mkdir(
+	struct folder *f, struct node *dir, const char *name, struct node **out);
+must_check int folder_unlink(struct folder *f, struct node *dir, const char *name);
+must_check int folder_rmdir(struct folder *f, struct node *dir, const char *name);
+must_check int folder_rename(struct folder *f, struct node *dir, const char *name,
+	struct node *to_dir, const char *to_name, unsigned flags);
+
+/* --- bytes --- */
+/* Bytes read, 0 at the end. */
+must_check ssize_t folder_read(
+	struct folder *f, struct node *n, void *buf, size_t len, uint64_t off);
+/* Makes the node writable: its bytes stand in a scratch file afterwards. */
+must_check int folder_prepare_write(struct folder *f, struct node *n, bool truncate);
+must_check ssize_t folder_write(
+	struct folder *f, struct node *n, const void *buf, size_t len, uint64_t off);
+must_check int folder_truncate(struct folder *f, struct node *n, uint64_t size);
+must_check int folder_allocate(struct folder *f, struct node *n, uint64_t off, uint64_t len,
+	bool keep_size, bool punch, bool zero);
+/* -ENODATA as above if any byte of the node's content is not known; tells which. */
+must_check int folder_has_bytes(
+	const struct folder *f, const struct node *n, struct romfs_extent *missing);
+
+/* --- attributes --- */
+must_check int folder_set_mtime(struct folder *f, struct node *n, int64_t mtime_ns);
+
+/* --- safety --- */
+/* What was written through the scratch file is appended to the journal; `seq` tells what to
+ * wait for (0: nothing new). Identical bytes are not staged again. */
+must_check int folder_stage(struct folder *f, struct node *n, uint64_t *seq);
+/* After the last close: gives the scratch file back, unless it still holds bytes that could
+ * not be staged. */
+void folder_close_scratch(struct folder *f, struct node *n);
+/* Appends the state of a node (not its bytes, which are safe already). */
+must_check int folder_journal_put(struct folder *f, struct node *n);
+/* Starts a new generation of the journal with all nodes; BASE places are those of now. */
+must_check int folder_rewrite_journal(
+	struct folder *f, const struct journal_header *header, struct error *err);
+/* The same, if garbage has grown beyond reason. */
+must_check int folder_compact_journal(struct folder *f);

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/* Bytes of files: reading them from wherever they are, writing them to a scratch file. */
+#include "fuse/folder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "fuse/folder_private.h"
+#include "fuse/space.h"
+#include "util/io.h"
+
+#define COPY_BYTES (128u << 10)
+
+static int read_content(const struct folder *f, const struct content *c, uint64_t off,
+	void *buf, size_t len)
+{
+	switch (c->kind) {
+	case CONTENT_BASE:
+		return mirror_read(f->mirror, c->off + off, buf, len);
+	case CONTENT_LOG:
+		return io_pread_full(journal_fd(f->journal), buf, len, (off_t)(c->off + off));
+	case CONTENT_EMPTY:
+		break;
+	}
+	return len ? -EIO : 0;
+}
+
+ssize_t folder_read(struct folder *f, struct node *n, void *buf, size_t len, uint64_t off)
+{
+	int r;
+
+	if (off >= n->size)
+		return 0;
+	len = (size_t)MIN((uint64_t)len, n->size - off);
+	if (n->scratch)
+		r = io_pread_full(n->scratch->fd, buf, len, (off_t)off);
+	else
+		r = read_content(f, &n->content, off, buf, len);
+	return r < 0 ? r : (ssize_t)len;
+}
+
+int folder_has_bytes(const struct folder *f, const struct node *n, struct romfs_extent *missing)
+{
+	uint64_t off, len;
+
+	if (n->scratch || n->content.kind != CONTENT_BASE || n->content.size == 0)
+		return 0;
+	if (!mirror_missing(f->mirror, n->content.off, n->content.size, &off, &len))
+		return 0;
+	if (missing) {
+		missing->off = n->content.off;
+		missing->len = n->content.size;
+	}
+	return -ENODATA;
+}
+
+static int copy_to_scratch(const struct folder *f, const struct content *c, int fd)
+{
+	_cleanup_free_ char *buf = malloc(COPY_BYTES);
+	uint64_t done = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	while (done < c->size) {
+		size_t part = (size_t)MIN((uint64_t)COPY_BYTES, c->size - done);
+		int r = read_content(f, c, done, buf, part);
+
+		if (r == 0)
+			r = io_pwrite_full(fd, buf, part, (off_t)done);
+		if (r < 0)
+			return r;
+		done += part;
+	}
+	return 0;
+}
+
+int folder_prepare_write(struct folder *f, struct node *n, bool truncate)
+{
+	struct scratch *s;
+	int r;
+
+	if (n->scratch)
+		return 0;
+	r = scratch_get(f->pool, &s);
+	if (r < 0)
+		return r;
+	if (!truncate)
+		r = copy_to_scratch(f, &n->content, s->fd);
+	if (r < 0) {
+		scratch_put(f->pool, s);
+		return r;
+	}
+	n->scratch = s;
+	return 0;
+}
+
+static void wrote(struct node *n, uint64_t size)
+{
+	n->size = size;
+	n->dirty = true;
+	n->mtime_set = false;
+	n->mtime_ns = n->ctime_ns = folder_now();
+}
+
+/* Nothing may be reckoned for bytes that then could not be written. */
+static void recharge(struct folder *f, struct node *n)
+{
+	(void)!space_charge(f, n, n->size);
+}
+
+ssize_t folder_write(
+	struct folder *f, struct node *n, const void *buf, size_t len, uint64_t off)
+{
+	uint64_t end = off + len;
+	int r;
+
+	if (end < off || end > ROMFS_SIZE_MAX)
+		return -EFBIG;
+	r = folder_prepare_write(f, n, false);
+	if (r == 0 && end > n->size)
+		r = space_charge(f, n, end);
+	if (r < 0)
+		return r;
+	r = io_pwrite_full(n->scratch->fd, buf, len, (off_t)off);
+	if (r < 0) {
+		recharge(f, n);
+		return r;
+	}
+	wrote(n, MAX(n->size, end));
+	return (ssize_t)len;
+}
+
+int folder_truncate(struct folder *f, struct node *n, uint64_t size)
+{
+	int r;
+
+	if (size > ROMFS_SIZE_MAX)
+		return -EFBIG;
+	r = folder_prepare_write(f, n, size == 0);
+	if (r == 0)
+		r = space_charge(f, n, size);
+	if (r < 0)
+		return r;
+	if (ftruncate(n->scratch->fd, (off_t)size) < 0) {
+		r = -errno;
+		recharge(f, n);
+		return r;
+	}
+	wrote(n, size);
+	return 0;
+}
+
+int folder_allocate(struct folder *f, struct node *n, uint64_t off, uint64_t len,
+	bool keep_size, bool punch, bool zero)
+{
+	uint64_t end = off + len;
+	int mode = FALLOC_FL_KEEP_SIZE, r;
+
+	if (end < off || end > ROMFS_SIZE_MAX)
+		return -EFBIG;
+	if (punch || zero)
+		mode |= punch ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
+	if (keep_size && !punch && !zero)
+		return 0; /* nothing to see, and flash reserves nothing */
+	r = folder_prepare_write(f, n, false);
+	if (r == 0 && !keep_size && end > n->size)
+		r = space_charge(f, n, end);
+	if (r < 0)
+		return r;
+	if ((punch || zero) && off < n->size &&
+		fallocate(n->scratch->fd, mode, (off_t)off,
+			(off_t)(MIN(end, n->size) - off)) < 0)
+		r = -errno;
+	if (r == 0 && !keep_size && end > n->size &&
+		ftruncate(n->scratch->fd, (off_t)end) < 0)
+		r = -errno;
+	if (r < 0) {
+		recharge(f, n);
+		return r;
+	}
+	wrote(n, keep_size ? n->size : MAX(n->size, end));
+	return 0;
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/* Safety: from scratch files into the journal. */
+#include "fuse/folder.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "fuse/folder_private.h"
+#include "util/io.h"
+
+#define COMPARE_BYTES (64u << 10)
+
+/* A journal may hold this much that nothing refers to any more before it is rewritten. */
+#define GARBAGE_MIN (64u << 20)
+
+void folder_entry_of(const struct node *n, struct journal_entry *out)
+{
+	*out = (struct journal_entry){
+		.id = n->id,
+		.parent = n->parent ? n->parent->id : 0,
+		.name = n->name,
+		.type = n->type,
+		.mtime_ns = n->note_ns,
+		.content = n->content,
+	};
+}
+
+int folder_journal_put(struct folder *f, struct node *n)
+{
+	struct journal_change change = {.kind = JOURNAL_PUT};
+
+	folder_entry_of(n, &change.entry);
+	return journal_append(f->journal, &change, 1, &n->seq, NULL);
+}
+
+static int read_old(struct folder *f, const struct node *n, uint64_t off, void *buf, size_t len)
+{
+	if (n->content.kind == CONTENT_BASE)
+		return mirror_read(f->mirror, n->content.off + off, buf, len);
+	return io_pread_full(journal_fd(f->journal), buf, len, (off_t)(n->content.off + off));
+}
+
+/* Whether the scratch file holds what is safe already: a tool that writes every file anew
+ * must not cost flash operations where nothing changed. What cannot be read counts as
+ * different. */
+static bool is_same(struct folder *f, const struct node *n)
+{
+	_cleanup_free_ char *a = NULL, *b = NULL;
+	uint64_t off = 0;
+
+	if (n->fresh || n->size != n->content.size)
+		return false;
+	if (n->size == 0)
+		return true;
+	a = malloc(COMPARE_BYTES);
+	b = malloc(COMPARE_BYTES);
+	if (!a || !b)
+		return false;
+	while (off < n->size) {
+		size_t part = (size_t)MIN((uint64_t)COMPARE_BYTES, n->size - off);
+
+		if (read_old(f, n, off, a, part) < 0 ||
+			io_pread_full(n->scratch->fd, b, part, (off_t)off) < 0 ||
+			memcmp(a, b, part) != 0)
+			return false;
+		off += part;
+	}
+	return true;
+}
+
+static int append(struct folder *f, struct node *n)
+{
+	struct journal_entry entry;
+	int r;
+
+	if (!n->mtime_set)
+		n->note_ns = n->mtime_ns;
+	folder_entry_of(n, &entry);
+	if (n->size == 0) {
+		n->content = (struct content){.kind = CONTENT_EMPTY};
+		return folder_journal_put(f, n);
+	}
+	r = journal_append_file(f->journal, &entry, n->scratch->fd, n->size, &n->seq, NULL);
+	if (r == 0)
+		n->content = entry.content;
+	return r;
+}
+
+int folder_stage(struct folder *f, struct node *n, uint64_t *seq)
+{
+	int r;
+
+	if (!n->dirty || !n->linked) {
+		*seq = n->seq;
+		return 0;
+	}
+	if (!is_same(f, n)) {
+		int64_t note = n->note_ns;
+
+		r = append(f, n);
+		if (r < 0) {
+			n->note_ns = note;
+			return r;
+		}
+		n->fresh = false;
+		folder_note_change(f, n);
+	}
+	n->dirty = false;
+	*seq = n->seq;
+	return 0;
+}
+
+void folder_close_scratch(struct folder *f, struct node *n)
+{
+	if (n->opens || (n->dirty && n->linked))
+		return;
+	scratch_put(f->pool, n->scratch);
+	n->scratch = NULL;
+}
+
+struct rewrite {
+	struct folder *f;
+	struct node *at;
+};
+
+static int next_entry(void *ctx, struct journal_entry *entry)
+{
+	struct rewrite *w = ctx;
+	struct node *root = node_root(w->f->nodes);
+
+	do
+		w->at = w->at ? node_next(root, w->at) : root;
+	while (w->at && w->at->fresh);
+	if (!w->at)
+		return 0;
+	folder_entry_of(w->at, entry);
+	return 1;
+}
+
+static void moved(void *ctx, uint64_t id, const struct content *content)
+{
+	struct rewrite *w = ctx;
+	struct node *n = node_by_id(w->f->nodes, id);
+
+	if (n)
+		n->content = *content;
+}
+
+int folder_rewrite_journal(
+	struct folder *f, const struct journal_header *header, struct error *err)
+{
+	struct rewrite w = {.f = f};
+	int r;
+
+	r = journal_rewrite(f->journal, header, next_entry, moved, &w, err);
+	if (r < 0)
+		return r;
+	f->header = *header;
+	return 0;
+}
+
+int folder_compact_journal(struct folder *f)
+{
+	struct node *root = node_root(f->nodes);
+	struct journal_header header = f->header;
+	uint64_t live = 0;
+
+	if (journal_bytes(f->journal) < GARBAGE_MIN)
+		return 0;
+	for (struct node *n = root; n; n = node_next(root, n))
+		live += n->content.kind == CONTENT_LOG ? n->content.size : 0;
+	if (journal_bytes(f->journal) < 2 * live + GARBAGE_MIN)
+		return 0;
+	header.dirty = header.dirty || folder_is_staged(f);
+	return folder_rewrite_journal(f, &header, NULL);
+}

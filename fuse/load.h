@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Filling a folder's node table: from the image on flash, or from the journal. */
+#pragma once
+
+#include "fuse/folder.h"
+
+/* One node per entry of the tree; contents are BASE. The table must be empty. */
+must_check int load_image(struct folder *f, const struct romfs_tree *tree);
+
+struct load_replay {
+	struct folder *f;
+	struct error *err;
+};
+/* journal_replay_fn; ctx is a struct load_replay. -EUCLEAN where changes do not fit together,
+ * with the reason. */
+int load_change(void *ctx, const struct journal_change *change);
+/* After the last change: whether everything has its place. */
+must_check int load_check(struct folder *f, struct error *err);

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+#include "fuse/plane.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+
+#include "fuse/committer.h"
+#include "fuse/view.h"
+#include "fuse/worker.h"
+
+/* The port stays open this long after the last read, so that reading many files in a row
+ * stops the board's program only once. */
+#define LINGER_MS 300u
+#define QUIET_MAX_FACTOR 30u
+/* Requests handled in a row before the other events get their turn. */
+#define BURST 64u
+
+struct plane {
+	const struct plane_options *o;
+	struct attached attached;
+	struct view view;
+	struct fuse_session *session;
+	struct fuse_buf buf;
+	bool mounted;
+	sd_event *event;
+	sd_event_source *fuse_source;
+	struct worker *worker;
+	struct committer *committer;
+	struct committer_waiter last_sync;
+	int cancel_fd;
+	bool ending;
+	int result;
+};
+
+/* --- hooks --- */
+
+static void worker_idle(void *ctx)
+{
+	struct plane *p = ctx;
+
+	(void)!flash_disconnect(p->attached.flash, NULL);
+}
+
+static bool worker_wants_idle(void *ctx)
+{
+	const struct plane *p = ctx;
+
+	return flash_is_connected(p->attached.flash);
+}
+
+/* --- the end --- */
+
+static void on_last_sync(void *ctx, int result)
+{
+	struct plane *p = ctx;
+
+	if (result < 0) {
+		struct committer_status s;
+
+		committer_status(p->committer, &s);
+		log_to(p->o->attach.flash.log, LOG_WARNING,
+			"not everything is on flash (%s); it is kept, and written the next time "
+			"this partition is mounted",
+			s.error[0] ? s.error : strerror(-result));
+		p->result = result;
+	}
+	(void)sd_event_exit(p->event, 0);
+}
+
+/* The folder is gone from the file system: what is staged still goes to flash. */
+static void begin_end(struct plane *p)
+{
+	if (p->ending)
+		return;
+	p->ending = true;
+	p->fuse_source = sd_event_source_disable_unref(p->fuse_source);
+	p->last_sync.done = on_last_sync;
+	p->last_sync.ctx = p;
+	committer_sync(p->committer, &p->last_sync);
+}
+
+static void unmount(struct plane *p)
+{
+	if (!p->mounted)
+		return;
+	p->mounted = false;
+	fuse_session_unmount(p->session);
+}
+
+static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *data)
+{
+	struct plane *p = data;
+
+	(void)s;
+	(void)si;
+	if (p->ending) { /* asked twice: do not finish, keep */
+		(void)!eventfd_write(p->cancel_fd, 1);
+		return 0;
+	}
+	unmount(p);
+	begin_end(p);
+	return 0;
+}
+
+/* --- requests --- */
+
+static int on_fuse(sd_event_source *s, int fd, uint32_t events, void *data)
+{
+	struct plane *p = data;
+	unsigned i;
+
+	(void)s;
+	(void)fd;
+	(void)events;
+	for (i = 0; i < BURST; i++) {
+		int n = fuse_session_receive_buf(p->session, &p->buf);
+
+		if (n == -EINTR || n == -EAGAIN)
+			return 0;
+		if (n > 0)
+			fuse_session_process_buf(p->session, &p->buf);
+		if (n <= 0 || fuse_session_exited(p->session)) {
+			begin_end(p);
+			return 0;
+		}
+	}
+	return 0;
+}
+
+/* --- the beginning --- */
+
+static int check_mountpoint(const char *path, struct error *err)
+{
+	struct stat st, up;
+	char parent[PATH_MAX];
+
+	if (stat(path, &st) < 0)
+		return errno == ENOTCONN
+			? error_set(err, -errno,
+				  "%s is a mount whose program has died; run "
+				  "'fusermount3 -u %s' first",
+				  path, path)
+			: error_set(err, -errno, "%s: %s", path, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return error_set(err, -ENOTDIR, "%s is not a folder", path);
+	if (snprintf(parent, sizeof(parent), "%s/..", path) >= (int)sizeof(parent))
+		return error_set(err, -ENAMETOOLONG, "%s: name too long", path);
+	if (stat(parent, &up) == 0 && up.st_dev != st.st_dev)
+		return error_set(err, -EBUSY, "%s is a mount point already", path);
+	return 0;
+}
+
+static int make_session(struct plane *p, struct error *err)
+{
+	char options[256];
+	char *argv[] = {(char[]){"romount"}, (char[]){"-o"}, options, NULL};
+	struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+
+	snprintf(options, sizeof(options),
+		"default_permissions,nosuid,nodev,noexec,fsname=romount,subtype=romount");
+	p->session = fuse_session_new(&args, &view_ops, sizeof(view_ops), &p->view);
+	fuse_opt_free_args(&args);
+	if (!p->session)
+		return error_set(err, -EIO, "libfuse cannot start");
+	if (fuse_session_mount(p->session, p->o->mountpoint) != 0)
+		return error_set(err, -EIO,
+			"cannot mount at %s: is fuse3 installed, /dev/fuse there, and the folder "
+			"yours?",
+			p->o->mountpoint);
+	p->mounted = true;
+	return 0;
+}
+
+static int add_signals(struct plane *p)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+	sigset_t set;
+	size_t i;
+	int r = 0;
+
+	sigemptyset(&set);
+	for (i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(&set, signals[i]);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	for (i = 0; i < ARRAY_SIZE(signals) && r >= 0; i++)
+		r = sd_event_add_signal(p->event, NULL, signals[i], on_signal, p);
+	return r;
+}
+
+static int listen_to_fuse(struct plane *p)
+{
+	int fd = fuse_session_fd(p->session);
+	int flags = fcntl(fd, F_GETFL);
+
+	/* A request may be gone again when we come to read it (interrupted). */
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
+	return sd_event_add_io(p->event, &p->fuse_source, fd, EPOLLIN, on_fuse, p);
+}
+
+static int on_worker(sd_event_source *s, int fd, uint32_t events, void *data)
+{
+	struct plane *p = data;
+
+	(void)s;
+	(void)fd;
+	(void)events;
+	worker_dispatch(p->worker);
+	return 0;
+}
+
+static int start_worker(struct plane *p)
+{
+	const struct worker_hooks hooks = {
+		.idle = worker_idle,
+		.wants_idle = worker_wants_idle,
+		.ctx = p,
+		.linger_ms = LINGER_MS,
+	};
+	const struct attach_options *o = &p->o->attach;
+	const struct committer_options options = {
+		.folder = p->attached.folder,
+		.flash = p->attached.flash,
+		.base = &p->attached.base,
+		.event = p->event,
+		.port = o->flash.is_image ? NULL : o->flash.path,
+		.quiet_ms = p->o->quiet_ms,
+		.quiet_max_ms = p->o->quiet_ms * QUIET_MAX_FACTOR,
+		.log = o->flash.log,
+	};
+	struct committer_options with_worker = options;
+	int r = worker_new(&hooks, &p->worker);
+
+	if (r < 0)
+		return r;
+	with_worker.worker = p->worker;
+	r = committer_new(&with_worker, &p->committer);
+	if (r < 0)
+		return r;
+	p->attached.folder->changed = committer_changed;
+	p->attached.folder->changed_ctx = p->committer;
+	return sd_event_add_io(
+		p->event, NULL, worker_event_fd(p->worker), EPOLLIN, on_worker, p);
+}
+
+static int start(struct plane *p, struct error *err)
+{
+	const struct attach_options *o = &p->o->attach;
+	int r = sd_event_new(&p->event);
+
+	if (r >= 0)
+		r = add_signals(p);
+	if (r >= 0)
+		r = start_worker(p);
+	if (r < 0)
+		return error_set(err, r, "cannot start: %s", strerror(-r));
+	p->view = (struct view){
+		.folder = p->attached.folder,
+		.flash = p->attached.flash,
+		.worker = p->worker,
+		.committer = p->committer,
+		.base = &p->attached.base,
+		.event = p->event,
+		.port = o->flash.path,
+		.uid = getuid(),
+		.gid = getgid(),
+	};
+	r = make_session(p, err);
+	if (r < 0)
+		return r;
+	r = view_start(&p->view);
+	if (r >= 0)
+		r = listen_to_fuse(p);
+	return r < 0 ? error_set(err, r, "cannot start: %s", strerror(-r)) : 0;
+}
+
+static void stop(struct plane *p)
+{
+	unmount(p);
+	worker_free(p->worker);
+	if (p->session)
+		view_stop(&p->view);
+	committer_free(p->committer);
+	if (p->session)
+		fuse_session_destroy(p->session);
+	sd_event_source_disable_unref(p->fuse_source);
+	sd_event_unref(p->event);
+	attached_clear(&p->attached);
+	free(p->buf.mem);
+	if (p->cancel_fd >= 0)
+		close(p->cancel_fd);
+}
+
+int plane_run(const struct plane_options *options)
+{
+	struct plane p = {.o = options};
+	struct attach_options attach_options = options->attach;
+	struct error err = {0};
+	int r;
+
+	p.cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	attach_options.flash.cancel_fd = p.cancel_fd;
+	r = check_mountpoint(options->mountpoint, &err);
+	if (r == 0)
+		r = attach(&attach_options, &p.attached, &err);
+	if (r == 0)
+		r = start(&p, &err);
+	options->ready(options->ctx, r, r < 0 ? err.text : p.attached.notes);
+	if (r == 0) {
+		committer_kick(p.committer);
+		r = sd_event_loop(p.event);
+		r = r < 0 ? r : p.result;
+	}
+	stop(&p);
+	return r;
+}

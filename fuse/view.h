@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* The folder as the kernel sees it: FUSE's low-level requests in, answers out.
+ *
+ * Every request is answered exactly once: at once, or later by a `pending` when it has to
+ * wait for the host's disk, the board, or a commit. Loop thread only. */
+#pragma once
+
+#define FUSE_USE_VERSION 314
+
+#include <fuse_lowlevel.h>
+#include <systemd/sd-event.h>
+
+#include "fuse/committer.h"
+#include "fuse/folder.h"
+
+/* Answers that need the board come within this time, or are errors. Not for fsync: its work
+ * is bounded by the deadlines of what it does, and may rightly take minutes. */
+#define VIEW_DEADLINE_MS 30000u
+
+struct pending;
+
+struct view {
+	struct folder *folder;
+	struct flash *flash;
+	struct worker *worker;
+	struct committer *committer;
+	struct base *base;
+	sd_event *event;
+	const char *port; /* for people */
+	uid_t uid;
+	gid_t gid;
+	struct pending *pendings; /* all requests that are not answered yet */
+	sd_event_source *journal_source;
+};
+
+extern const struct fuse_lowlevel_ops view_ops; /* userdata: struct view */
+
+must_check int view_start(struct view *v); /* listens to the journal's flushes */
+void view_stop(struct view *v); /* answers what is left with EIO */
