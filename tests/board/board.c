@@ -30,6 +30,7 @@ struct board {
 	pid_t child;
 	char pts[64];
 	char link[512];
+	bool ending;
 	uint64_t random;
 	struct lane in, out; /* as the board sees it */
 	char line[1024];
@@ -121,6 +122,7 @@ static void watch_signals(struct board *b)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	b->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	signal(SIGPIPE, SIG_IGN);
@@ -217,12 +219,20 @@ static int read_signals(struct board *b)
 
 	if (read(b->signals, &info, sizeof(info)) != sizeof(info))
 		return -1;
+	if (info.ssi_signo == SIGUSR1) {
+		kill(b->child, SIGUSR1);
+		return -1;
+	}
 	if (info.ssi_signo != SIGCHLD) {
-		kill(b->child, SIGKILL);
-		return 0;
+		/* It writes its counters; whoever asks twice does not want to wait for that. */
+		kill(b->child, b->ending ? SIGKILL : SIGTERM);
+		b->ending = true;
+		return -1;
 	}
 	if (waitpid(b->child, &status, WNOHANG) != b->child)
 		return -1;
+	if (b->ending)
+		return 0;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

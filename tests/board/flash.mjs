@@ -103,15 +103,25 @@ export class Flash {
 			fs.writeSync(p.fd, this.bytes(p).slice(off, off + len), 0, len, off);
 	}
 
-	// The time an operation takes; what a wake-up came late by is taken off the next.
+	// Waits until an operation has taken its time, which began when the call did or when the
+	// operation before it in the same call ended; so a wake-up that comes late is made up for.
 	#busy(ms)
 	{
-		if (!(ms > 0))
-			return;
-		const start = performance.now(), end = start + ms - this.late;
-		for (let left = end - start; left > 0; left = end - performance.now())
+		this.clock += ms;
+		for (let left; ms > 0 && (left = this.clock - performance.now()) > 0;)
 			sleep(left);
-		this.late = Math.min(performance.now() - end, 5);
+	}
+
+	// The last operation of a call has nothing after it to make up: the next call has.
+	#begin()
+	{
+		const now = performance.now();
+		this.clock = now - Math.min(this.late, 5);
+	}
+
+	#end()
+	{
+		this.late = Math.max(0, performance.now() - this.clock);
 	}
 
 	// Numbers an operation and says what is to become of it.
@@ -157,11 +167,11 @@ export class Flash {
 			return -(this.numbers.get('fail_errno') || EIO);
 		if (fate === 'cut')
 			this.#cut(p, off, p.erase, () => 0xff);
-		this.#busy(this.numbers.get('erase_ms'));
 		if (fate !== 'noop') {
 			this.bytes(p).fill(0xff, off, off + p.erase);
 			this.#save(p, off, p.erase);
 		}
+		this.#busy(this.numbers.get('erase_ms'));
 		this.numbers.add('erases');
 		return 0;
 	}
@@ -176,8 +186,10 @@ export class Flash {
 			return this.#violation('erase not aligned', p, off, len);
 		const first = this.numbers.get('ops') + 1;
 		let result = 0;
+		this.#begin();
 		for (let at = off; at < off + len && !result; at += p.erase)
 			result = this.#eraseBlock(p, at);
+		this.#end();
 		if (len)
 			this.#write({ n: first, ops: this.numbers.get('ops') - first + 1, kind: 'erase',
 				partition: number, off, len, result });
@@ -209,13 +221,13 @@ export class Flash {
 			return -(this.numbers.get('fail_errno') || EIO);
 		if (fate === 'cut')
 			this.#cut(p, off, data.length, target);
-		this.#busy(this.numbers.get('program_us') / 1000 * Math.ceil(data.length / PAGE));
 		if (fate !== 'noop') {
 			for (let i = 0; i < data.length; i++)
 				bytes[off + i] = target(i);
 			this.#save(p, off, data.length);
 		}
-		this.numbers.add('pages');
+		this.#busy(this.numbers.get('program_us') / 1000 * Math.ceil(data.length / PAGE));
+		this.numbers.add('pages', Math.ceil(data.length / PAGE));
 		return 0;
 	}
 
@@ -223,6 +235,7 @@ export class Flash {
 	program(number, off, address, len)
 	{
 		const p = this.partitions[number];
+		this.#begin();
 		if (off < 0 || off + len > p.size)
 			return this.#violation('program out of bounds', p, off, len);
 		if (off % p.unit || len % p.unit)
@@ -240,6 +253,7 @@ export class Flash {
 			result = this.#programPage(p, off + at, data.subarray(at, at + n));
 			at += n;
 		}
+		this.#end();
 		this.numbers.add('programs');
 		this.numbers.add('programmed_bytes', len);
 		this.numbers.add('double_programs', double);

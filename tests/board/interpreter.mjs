@@ -145,8 +145,10 @@ class Collector {
 			'del _depth\nimport sys\ndel sys.modules["_depth"]\ndel sys');
 		this.at = zero.findIndex((v, i) =>
 			v === 0 && depth.one[i] === 1 && depth.two[i] === 2);
-		mp.runPython('_probe = 0');
-		this.probe = mp.globals.__dict__._ref;
+		mp.runPython('_probe = {"x": 0}');
+		this.probe = mp.globals.get('_probe');
+		mp.globals.delete('_probe');
+		this.out = mp._module._malloc(12);
 	}
 
 	run()
@@ -156,8 +158,8 @@ class Collector {
 		const memory = new Int32Array(this.mp.bytes().buffer);
 		const depth = memory[this.at];
 		memory[this.at] = 0;
-		this.mp._module.ccall('proxy_c_to_js_has_attr', 'number', ['number', 'string'],
-			[this.probe, '_probe']);
+		this.mp._module.ccall('proxy_c_to_js_lookup_attr', 'null',
+			['number', 'string', 'pointer'], [this.probe._ref, 'x', this.out]);
 		memory[this.at] = depth;
 	}
 }
@@ -318,7 +320,7 @@ class Machine {
 		mp.globals.set('_source', this.bootSource);
 		mp.runPython('_boot = {"__name__": "boot"}\nexec(_source, _boot)\n' +
 			'_boot["install"](globals())\n_run_main = _boot["run_main"]\n' +
-			'del _boot, _source, _probe');
+			'del _boot, _source');
 		this.runMain = mp.globals.get('_run_main');
 		mp.globals.delete('_run_main');
 		parentPort.postMessage({ memory: mp.bytes().buffer, addresses,
