@@ -24,7 +24,7 @@ struct build {
 	struct romfs_align *aligns;
 };
 
-/* --- the output file ----------------------------------------------------------------- */
+/* --- the output file ---------------------------------------------------------------- */
 
 static mode_t mode_for(const char *path)
 {
@@ -67,7 +67,8 @@ static int output_open(struct output *o, const char *path, struct error *err)
 		return r;
 	}
 	if (fchmod(fd, mode_for(path)) < 0 || !(o->file = fdopen(fd, "w"))) {
-		int r = error_set(err, -errno, "cannot write %s: %s", path, strerror(errno));
+		int r = error_set(
+			err, -errno, "cannot write %s: %s", path, strerror(errno));
 
 		output_drop(o);
 		return r;
@@ -89,14 +90,16 @@ static int output_write(void *ctx, const void *buf, size_t len, struct error *er
  * the new one. */
 static int output_commit(struct output *o, struct error *err)
 {
-	if (fflush(o->file) != 0 || fsync(fileno(o->file)) < 0 || rename(o->temp, o->path) < 0)
-		return error_set(err, -errno, "cannot write %s: %s", o->path, strerror(errno));
+	if (fflush(o->file) != 0 || fsync(fileno(o->file)) < 0 ||
+		rename(o->temp, o->path) < 0)
+		return error_set(
+			err, -errno, "cannot write %s: %s", o->path, strerror(errno));
 	free(o->temp);
 	o->temp = NULL;
 	return 0;
 }
 
-/* --- the command --------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------- */
 
 /* "DIR.romfs", without slashes at the end of DIR. */
 static char *default_image(const char *dir)
@@ -119,7 +122,8 @@ static bool has_own_name(const char *dir)
 	base = memrchr(dir, '/', len);
 	base = base ? base + 1 : dir;
 	len -= (size_t)(base - dir);
-	return len && !(len == 1 && base[0] == '.') && !(len == 2 && !memcmp(base, "..", 2));
+	return len && !(len == 1 && base[0] == '.') &&
+	       !(len == 2 && !memcmp(base, "..", 2));
 }
 
 static void count_entries(const struct romfs_tree *tree, uint32_t *files, uint32_t *dirs)
@@ -153,8 +157,8 @@ static int pack(const struct build *b, struct hosttree *tree, struct error *err)
 
 	if (r < 0)
 		return r;
-	r = romfs_pack(tree->tree, &b->options, hosttree_content, tree, output_write, &output,
-		&size, err);
+	r = romfs_pack(tree->tree, &b->options, hosttree_content, tree, output_write,
+		&output, &size, err);
 	if (r == 0)
 		r = output_commit(&output, err);
 	output_drop(&output);
@@ -185,8 +189,8 @@ static int build(const struct build *b)
 
 static int add_align(struct build *b, char *text, struct error *err)
 {
-	struct romfs_align *more = reallocarray(
-		b->aligns, b->options.n_aligns + 1, sizeof(*more));
+	struct romfs_align *more =
+		reallocarray(b->aligns, b->options.n_aligns + 1, sizeof(*more));
 	int r;
 
 	if (!more)
@@ -253,7 +257,8 @@ const struct cli_command cmd_build_command = {
 	.run = cmd_build,
 	.synopsis = "DIR [-o IMG] [--align PATTERN=N]...",
 	.summary = "packs a directory into a ROMFS image file",
-	.help = "  -o, --output=IMG       the image file (default: DIR.romfs)\n"
+	.help =
+		"  -o, --output=IMG       the image file (default: DIR.romfs)\n"
 		"  -a, --align=PATTERN=N  place files of that name at multiples of N bytes, for\n"
 		"                         example '*.tflite=16'; the first match counts\n"
 		"      --mtime            keep modification times, as the folder does\n"

@@ -40,7 +40,8 @@ void cache_free(struct cache *cache)
 }
 
 /* Chunk `i`, read when it was not yet. Its bytes past the end of the target are 0. */
-static int get_chunk(struct cache *cache, size_t i, const uint8_t **out, struct error *err)
+static int get_chunk(
+	struct cache *cache, size_t i, const uint8_t **out, struct error *err)
 {
 	uint64_t off = (uint64_t)i * CHUNK;
 	size_t len = (size_t)MIN(CHUNK, cache->target->geometry.size - off);

@@ -10,7 +10,8 @@
 struct cache;
 
 /* `target` must outlive the cache. Memory: one pointer per chunk, and the chunks read. */
-must_check int cache_new(struct dev_target *target, struct cache **out, struct error *err);
+must_check int cache_new(
+	struct dev_target *target, struct cache **out, struct error *err);
 void cache_free(struct cache *cache);
 DEFINE_CLEANUP(struct cache *, cache_free);
 

@@ -38,6 +38,6 @@ int cli_bad_option(const struct cli_command *command, int c, char **argv);
 /* "romount NAME: text" to stderr; CLI_FAILED. */
 int cli_fail(const struct cli_command *command, const struct error *err);
 
-/* Flushes stdout: CLI_OK, or CLI_FAILED with a message, since a full disk or a closed pipe
- * is noticed only then. */
+/* Flushes stdout: CLI_OK, or CLI_FAILED with a message, since a full disk or a closed
+ * pipe is noticed only then. */
 int cli_finish(const struct cli_command *command);

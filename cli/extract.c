@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Nothing in an image may reach outside of the target directory: the parser takes no name
- * that is a path, and here every step is made relative to a descriptor and follows no link,
- * so that neither the image nor somebody else at work in the directory can lead elsewhere. */
+ * that is a path, and here every step is made relative to a descriptor and follows no
+ * link, so that neither the image nor somebody else at work there can lead elsewhere. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -81,7 +81,8 @@ static int copy_file(struct extract *x, int dirfd, uint32_t index)
 	while (done < node->size) {
 		size_t n = (size_t)MIN(COPY_CHUNK, node->size - done);
 
-		r = x->source.read(x->source.ctx, node->data_off + done, x->buf, n, x->err);
+		r = x->source.read(
+			x->source.ctx, node->data_off + done, x->buf, n, x->err);
 		if (r < 0)
 			return r;
 		r = io_write_full(fd, x->buf, n);
@@ -214,7 +215,8 @@ static int extract(struct extract *x)
 	}
 	if (r < 0)
 		return cli_fail(&cmd_extract_command, &err);
-	printf("%u file%s, %" PRIu64 " bytes\n", x->files, x->files == 1 ? "" : "s", x->bytes);
+	printf("%u file%s, %" PRIu64 " bytes\n", x->files, x->files == 1 ? "" : "s",
+		x->bytes);
 	return cli_finish(&cmd_extract_command);
 }
 
@@ -241,7 +243,8 @@ static int cmd_extract(int argc, char **argv)
 				"-p wants the number of a partition, not '%s'", optarg);
 	}
 	if (optind + 2 != argc)
-		return cli_usage(&cmd_extract_command, "it wants an image and a directory");
+		return cli_usage(
+			&cmd_extract_command, "it wants an image and a directory");
 	x.from = argv[optind];
 	x.dir = argv[optind + 1];
 	return extract(&x);
@@ -252,7 +255,8 @@ const struct cli_command cmd_extract_command = {
 	.run = cmd_extract,
 	.synopsis = "IMG|PORT DIR [-p N] [-f]",
 	.summary = "copies everything out of an image or a board's partition",
-	.help = "  -f, --force        replace files that exist, and let files share bytes\n"
+	.help =
+		"  -f, --force        replace files that exist, and let files share bytes\n"
 		"  -p, --partition=N  which partition of a board (default: 0)\n"
 		"\n"
 		"DIR is made where it is missing. Nothing is ever written outside of it.\n",

@@ -17,8 +17,8 @@ static int by_offset(const void *a, const void *b)
 }
 
 /* Everything that the tree needs, unsorted: records and files. */
-static size_t collect(const struct romfs_image *image, struct flashmap_row *rows,
-	struct flashmap *map)
+static size_t collect(
+	const struct romfs_image *image, struct flashmap_row *rows, struct flashmap *map)
 {
 	size_t n = 0;
 	uint32_t i;
@@ -43,15 +43,16 @@ static size_t collect(const struct romfs_image *image, struct flashmap_row *rows
 	return n;
 }
 
-static void add_row(struct flashmap *map, uint64_t off, uint64_t len, enum flashmap_kind kind)
+static void add_row(
+	struct flashmap *map, uint64_t off, uint64_t len, enum flashmap_kind kind)
 {
 	map->rows[map->n_rows++] =
 		(struct flashmap_row){.off = off, .len = len, .kind = kind};
 }
 
 /* Files may share bytes, so `end` never goes back. */
-static void fill(struct flashmap *map, const struct flashmap_row *things, size_t n,
-	uint64_t size)
+static void fill(
+	struct flashmap *map, const struct flashmap_row *things, size_t n, uint64_t size)
 {
 	uint64_t end = 0;
 	size_t i;

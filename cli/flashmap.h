@@ -11,8 +11,8 @@
 enum flashmap_kind {
 	FLASHMAP_FILE,
 	FLASHMAP_RECORDS, /* headers, names, notes; only those at the start are listed */
-	FLASHMAP_UNUSED,	/* between other things: padding, or what older trees left behind */
-	FLASHMAP_FREE,	/* behind everything */
+	FLASHMAP_UNUSED, /* between other things: padding, or what older trees left behind */
+	FLASHMAP_FREE, /* behind everything */
 };
 
 struct flashmap_row {

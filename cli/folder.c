@@ -10,7 +10,8 @@
 #define PREFIX "user.romount."
 #define VALUE_MAX 65536u /* the kernel's own limit for a value, and for the list */
 
-static int read_fact(const char *path, const char *name, char *buf, struct report_fact *out)
+static int read_fact(
+	const char *path, const char *name, char *buf, struct report_fact *out)
 {
 	ssize_t len = getxattr(path, name, buf, VALUE_MAX);
 
@@ -70,8 +71,8 @@ int folder_facts(const char *path, struct report_fact **out, size_t *n, struct e
 			path);
 	if (r < 0) {
 		folder_facts_free(facts, count);
-		return error_set(err, r, "cannot read the status of %s: %s", path,
-			strerror(-r));
+		return error_set(
+			err, r, "cannot read the status of %s: %s", path, strerror(-r));
 	}
 	*out = facts;
 	*n = count;

@@ -28,8 +28,8 @@ struct walk {
 };
 
 /* "DIR/some/file: " in front of the reason. */
-static int refuse(const struct walk *w, const struct level *at, const char *name, int code,
-	const char *why)
+static int refuse(const struct walk *w, const struct level *at, const char *name,
+	int code, const char *why)
 {
 	size_t len = romfs_tree_path(w->t->tree, at->index, NULL, 0);
 	_cleanup_free_ char *path = malloc(len + 1);
@@ -37,8 +37,8 @@ static int refuse(const struct walk *w, const struct level *at, const char *name
 	if (!path)
 		return error_set(w->err, -ENOMEM, "out of memory");
 	romfs_tree_path(w->t->tree, at->index, path, len + 1);
-	return error_set(w->err, code, "%s/%s%s%s: %s", w->t->path, path, len ? "/" : "", name,
-		why);
+	return error_set(w->err, code, "%s/%s%s%s: %s", w->t->path, path, len ? "/" : "",
+		name, why);
 }
 
 static const char *add_problem(int r)
@@ -62,7 +62,8 @@ static int read_directory(struct walk *w, struct level *at);
 static int enter_directory(struct walk *w, const struct level *up, const char *name,
 	uint32_t index, const struct stat *st)
 {
-	struct level at = {.up = up, .dev = st->st_dev, .ino = st->st_ino, .index = index};
+	struct level at = {
+		.up = up, .dev = st->st_dev, .ino = st->st_ino, .index = index};
 	const struct level *above;
 
 	for (above = up; above; above = above->up)
@@ -99,8 +100,8 @@ static int add_entry(struct walk *w, const struct level *at, const char *name)
 	if (!text_is_utf8(name, strlen(name)))
 		return refuse(w, at, name, -EILSEQ,
 			"the name is not UTF-8, and MicroPython could not open it; rename it");
-	r = romfs_tree_add(w->t->tree, at->index, S_ISDIR(st.st_mode) ? ROMFS_DIR : ROMFS_FILE,
-		name, strlen(name), &index);
+	r = romfs_tree_add(w->t->tree, at->index,
+		S_ISDIR(st.st_mode) ? ROMFS_DIR : ROMFS_FILE, name, strlen(name), &index);
 	if (r < 0)
 		return refuse(w, at, name, r, add_problem(r));
 	node = romfs_tree_node(w->t->tree, index);
@@ -138,11 +139,12 @@ static int read_directory(struct walk *w, struct level *at)
 	return r;
 }
 
-int hosttree_open(const char *path, dev_t avoid_dev, ino_t avoid_ino, struct hosttree *out,
-	struct error *err)
+int hosttree_open(const char *path, dev_t avoid_dev, ino_t avoid_ino,
+	struct hosttree *out, struct error *err)
 {
 	struct hosttree t = {.root_fd = -1, .path = path, .file_fd = -1};
-	struct walk w = {.t = &t, .avoid_dev = avoid_dev, .avoid_ino = avoid_ino, .err = err};
+	struct walk w = {
+		.t = &t, .avoid_dev = avoid_dev, .avoid_ino = avoid_ino, .err = err};
 	struct level root = {.index = ROMFS_ROOT};
 	struct stat st;
 	int r = romfs_tree_new(&t.tree);
@@ -180,7 +182,7 @@ void hosttree_close(struct hosttree *t)
 	*t = (struct hosttree){.root_fd = -1, .file_fd = -1};
 }
 
-/* --- contents ------------------------------------------------------------------------ */
+/* --- contents ----------------------------------------------------------------------- */
 
 static int file_error(const struct hosttree *t, uint32_t index, int code, const char *why,
 	struct error *err)
@@ -212,13 +214,13 @@ static int open_file(struct hosttree *t, uint32_t index, struct error *err)
 		return file_error(t, index, -errno, strerror(errno), err);
 	if (!S_ISREG(st.st_mode) ||
 		(uint64_t)st.st_size != romfs_tree_node(t->tree, index)->size)
-		return file_error(t, index, -ESTALE, "it changed while it was being packed",
-			err);
+		return file_error(
+			t, index, -ESTALE, "it changed while it was being packed", err);
 	return 0;
 }
 
-int hosttree_content(void *ctx, const struct romfs_tree *tree, uint32_t index, uint64_t off,
-	void *buf, size_t len, struct error *err)
+int hosttree_content(void *ctx, const struct romfs_tree *tree, uint32_t index,
+	uint64_t off, void *buf, size_t len, struct error *err)
 {
 	struct hosttree *t = ctx;
 	int r = 0;
@@ -229,7 +231,7 @@ int hosttree_content(void *ctx, const struct romfs_tree *tree, uint32_t index, u
 		return r;
 	r = io_pread_full(t->file_fd, buf, len, (off_t)off);
 	if (r == -ENODATA)
-		return file_error(t, index, -ESTALE, "it changed while it was being packed",
-			err);
+		return file_error(
+			t, index, -ESTALE, "it changed while it was being packed", err);
 	return r < 0 ? file_error(t, index, r, strerror(-r), err) : 0;
 }

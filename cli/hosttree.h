@@ -27,5 +27,5 @@ void hosttree_close(struct hosttree *t);
 
 /* A romfs_content_fn with the hosttree as its context. A file whose size is no longer what
  * it was is an error. */
-int hosttree_content(void *ctx, const struct romfs_tree *tree, uint32_t index, uint64_t off,
-	void *buf, size_t len, struct error *err);
+int hosttree_content(void *ctx, const struct romfs_tree *tree, uint32_t index,
+	uint64_t off, void *buf, size_t len, struct error *err);

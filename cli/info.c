@@ -39,7 +39,7 @@ static int json_text(struct info *info, const char *key, const char *text)
 	return json_add(info, key, shown ? json_object_new_string(shown) : NULL);
 }
 
-/* --- partitions ---------------------------------------------------------------------- */
+/* --- partitions --------------------------------------------------------------------- */
 
 static void print_heading(const struct info *info, const struct dev_geometry *g)
 {
@@ -61,7 +61,8 @@ static int show_report(
 
 	if (!info->as_json) {
 		print_heading(info, report->geometry);
-		return report_partition_text(report, !info->summary) < 0 ? no_memory(info) : 0;
+		return report_partition_text(report, !info->summary) < 0 ? no_memory(info)
+									 : 0;
 	}
 	o = report_partition_json(report, !info->summary);
 	if (o && json_object_array_add(partitions, o) == 0)
@@ -90,7 +91,7 @@ static int show_partition(struct info *info, struct subject *s, unsigned number,
 	return r;
 }
 
-/* --- subjects ------------------------------------------------------------------------ */
+/* --- subjects ----------------------------------------------------------------------- */
 
 static int show_board(struct info *info, const struct dev_board_info *board)
 {
@@ -127,13 +128,15 @@ static int show_partitions(struct info *info, struct subject *s)
 		r = json_add(info, "partitions", list);
 	}
 	if (info->partition >= 0)
-		return r < 0 ? r : show_partition(info, s, (unsigned)info->partition, list);
+		return r < 0 ? r
+			     : show_partition(info, s, (unsigned)info->partition, list);
 	if (r == 0 && n == 0)
 		r = explain_no_partitions(info, s);
 	for (i = 0; r == 0 && i < n; i++) {
 		if (!info->as_json && board)
 			puts("");
-		r = show_partition(info, s, board ? board->partitions[i].number : 0, list);
+		r = show_partition(
+			info, s, board ? board->partitions[i].number : 0, list);
 	}
 	return r;
 }
@@ -179,9 +182,9 @@ static int info_run(struct info *info)
 	r = show(info, s);
 	closed = subject_close(s, &err);
 	if (r == 0 && info->as_json)
-		puts(json_object_to_json_string_ext(info->json,
-			JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-				JSON_C_TO_STRING_NOSLASHESCAPE));
+		puts(json_object_to_json_string_ext(
+			info->json, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+					    JSON_C_TO_STRING_NOSLASHESCAPE));
 	if (r < 0 || closed < 0) {
 		fflush(stdout);
 		return cli_fail(&cmd_info_command, &err);
@@ -189,7 +192,7 @@ static int info_run(struct info *info)
 	return cli_finish(&cmd_info_command);
 }
 
-/* --- the command --------------------------------------------------------------------- */
+/* --- the command -------------------------------------------------------------------- */
 
 static int parse(int argc, char **argv, struct info *info)
 {
@@ -246,7 +249,8 @@ const struct cli_command cmd_info_command = {
 	.run = cmd_info,
 	.synopsis = "PORT|IMG|FOLDER [--json] [-s] [-p N]",
 	.summary = "tells about a board, an image file or a mounted folder",
-	.help = "  -j, --json         as JSON, for programs\n"
+	.help =
+		"  -j, --json         as JSON, for programs\n"
 		"  -s, --summary      without the table of what stands where\n"
 		"  -p, --partition=N  one partition of a board (default: all)\n"
 		"\n"

@@ -33,7 +33,8 @@ static int add_row(struct ls *ls, uint32_t index, const char *name, size_t len)
 		ui_table_cell(ls->table, UI_PLAIN, "%" PRIu64, node->size);
 	if (ls->longer)
 		ui_table_cell(ls->table, UI_PLAIN, "%s", UI_TIME(node->mtime_ns));
-	ui_table_cell(ls->table, dir ? UI_DIRECTORY : UI_PLAIN, "%s%s", shown, dir ? "/" : "");
+	ui_table_cell(
+		ls->table, dir ? UI_DIRECTORY : UI_PLAIN, "%s%s", shown, dir ? "/" : "");
 	return 0;
 }
 
@@ -81,7 +82,8 @@ static int list(struct ls *ls, const struct romfs_tree *tree)
 	ls->table = table;
 	at = romfs_tree_lookup(ls->tree, ls->path);
 	if (at == ROMFS_NO_NODE)
-		return error_set(ls->err, -ENOENT, "there is no %s in %s", ls->path, ls->from);
+		return error_set(
+			ls->err, -ENOENT, "there is no %s in %s", ls->path, ls->from);
 	if (romfs_tree_node(ls->tree, at)->type == ROMFS_FILE)
 		r = add_path(ls, at);
 	else
@@ -166,7 +168,8 @@ const struct cli_command cmd_ls_command = {
 	.run = cmd_ls,
 	.synopsis = "IMG|PORT [PATH] [-l] [-R] [-p N]",
 	.summary = "lists files in an image or on a board's partition",
-	.help = "  -l, --long         sizes and, where the image keeps them, modification times\n"
+	.help =
+		"  -l, --long         sizes and, where the image keeps them, modification times\n"
 		"  -R, --recursive    everything below PATH, as paths\n"
 		"  -p, --partition=N  which partition of a board (default: 0)\n"
 		"\n"

@@ -69,7 +69,7 @@ int cli_finish(const struct cli_command *command)
 	return CLI_FAILED;
 }
 
-/* --- the program itself -------------------------------------------------------------- */
+/* --- the program itself ------------------------------------------------------------- */
 
 static int print_help(FILE *to)
 {
@@ -106,7 +106,8 @@ static size_t distance(const char *a, const char *b)
 		for (j = 1; j <= lb; j++) {
 			now[j] = MIN(last[j - 1] + (a[i - 1] != b[j - 1]),
 				MIN(last[j], now[j - 1]) + 1);
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] &&
+				a[i - 2] == b[j - 1])
 				now[j] = MIN(now[j], row[(i - 2) % 3][j - 2] + 1);
 		}
 	}

@@ -67,8 +67,8 @@ static int find_kind(struct subject *s, struct error *err)
 		int r = -errno;
 
 		if (r == -ENOENT && !strncmp(s->path, "/dev/", 5))
-			return error_set(err, r, "there is no %s: is the board plugged in?",
-				s->path);
+			return error_set(err, r,
+				"there is no %s: is the board plugged in?", s->path);
 		if (r == -ENOTCONN)
 			return error_set(err, r,
 				"the romount that showed %s has ended; 'fusermount3 -u' clears "
@@ -84,7 +84,8 @@ static int find_kind(struct subject *s, struct error *err)
 		s->kind = SUBJECT_FOLDER;
 	else
 		return error_set(err, -EINVAL,
-			"%s is neither a serial port nor an image file nor a folder", s->path);
+			"%s is neither a serial port nor an image file nor a folder",
+			s->path);
 	return 0;
 }
 
@@ -161,7 +162,8 @@ static int open_target(struct subject *s, unsigned number, struct error *err)
 	case SUBJECT_IMAGE:
 		if (number != 0)
 			return error_set(err, -ENODEV,
-				"%s is an image file: it has no partition but 0", s->path);
+				"%s is an image file: it has no partition but 0",
+				s->path);
 		return dev_image_open(s->path, 0, false, &s->target, err);
 	case SUBJECT_FOLDER:
 		break;
@@ -171,7 +173,8 @@ static int open_target(struct subject *s, unsigned number, struct error *err)
 }
 
 int subject_partition(struct subject *s, unsigned number,
-	const struct dev_geometry **geometry, struct romfs_source *source, struct error *err)
+	const struct dev_geometry **geometry, struct romfs_source *source,
+	struct error *err)
 {
 	int r;
 

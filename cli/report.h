@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What `romount info` knows about one partition, and the two forms in which it says so. */
+/* What `romount info` knows about one partition, and the two forms in which it tells. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* json-c takes over what is added, and copies what it is given; a NULL anywhere (memory was
- * short) makes the whole document NULL. */
+/* json-c takes over what is added, and copies what it is given; a NULL anywhere (memory
+ * was short) makes the whole document NULL. */
 #include <json-c/json.h>
 #include <string.h>
 
@@ -44,20 +44,19 @@ struct json_object *report_board_json(const struct dev_board_info *board)
 {
 	struct json_object *o = json_object_new_object();
 
-	return whole(o,
-		o && add_text(o, "machine", board->machine) &&
-			add_text(o, "firmware", board->firmware) &&
-			add_text(o, "implementation", board->implementation) &&
-			add_text(o, "platform", board->platform) &&
-			add_text(o, "unique_id", board->unique_id) &&
-			add_number(o, "mpy", board->mpy) &&
-			add_number(o, "heap_free", board->heap_free) &&
-			add_bool(o, "raw_paste", board->has_raw_paste) &&
-			add_bool(o, "binary_input", board->has_stdin_buffer) &&
-			add_bool(o, "deflate", board->has_deflate) &&
-			add_bool(o, "hashlib", board->has_hashlib) &&
-			add_bool(o, "binascii", board->has_binascii) &&
-			add_bool(o, "rom_ioctl", board->has_rom_ioctl));
+	return whole(o, o && add_text(o, "machine", board->machine) &&
+				add_text(o, "firmware", board->firmware) &&
+				add_text(o, "implementation", board->implementation) &&
+				add_text(o, "platform", board->platform) &&
+				add_text(o, "unique_id", board->unique_id) &&
+				add_number(o, "mpy", board->mpy) &&
+				add_number(o, "heap_free", board->heap_free) &&
+				add_bool(o, "raw_paste", board->has_raw_paste) &&
+				add_bool(o, "binary_input", board->has_stdin_buffer) &&
+				add_bool(o, "deflate", board->has_deflate) &&
+				add_bool(o, "hashlib", board->has_hashlib) &&
+				add_bool(o, "binascii", board->has_binascii) &&
+				add_bool(o, "rom_ioctl", board->has_rom_ioctl));
 }
 
 static bool add_path(struct json_object *o, const struct report *report, uint32_t index)
@@ -71,7 +70,8 @@ static bool add_path(struct json_object *o, const struct report *report, uint32_
 	return add_text(o, "path", path);
 }
 
-static struct json_object *row_json(const struct report *report, const struct flashmap_row *row)
+static struct json_object *row_json(
+	const struct report *report, const struct flashmap_row *row)
 {
 	const struct dev_geometry *g = report->geometry;
 	struct json_object *o = json_object_new_object();

@@ -59,8 +59,8 @@ void report_board_text(const char *path, const struct dev_board_info *board)
 	/* sys.implementation._mpy: version in bits 0-7, sub-version in 8-9, native
 	 * architecture above (py/persistentcode.h). */
 	if (board->mpy)
-		printf(LABEL "version %u.%u, architecture %u\n", ".mpy", board->mpy & 0xFF,
-			board->mpy >> 8 & 3, board->mpy >> 10);
+		printf(LABEL "version %u.%u, architecture %u\n", ".mpy",
+			board->mpy & 0xFF, board->mpy >> 8 & 3, board->mpy >> 10);
 	printf(LABEL "%s free\n", "heap", UI_SIZE(board->heap_free));
 	print_abilities(board);
 }
@@ -79,7 +79,8 @@ static void print_geometry(const struct dev_geometry *g)
 	if (g->kind == DEV_TARGET_READONLY)
 		return;
 	if (g->no_erase)
-		printf(LABEL "needs none; written by %s\n", "erase", UI_SIZE(g->write_unit));
+		printf(LABEL "needs none; written by %s\n", "erase",
+			UI_SIZE(g->write_unit));
 	else
 		printf(LABEL "by %s%s; written by %s\n", "erase", UI_SIZE(g->erase_block),
 			g->prefix_erase ? ", from the start only" : "",
@@ -92,7 +93,9 @@ static void print_status(const struct report *report)
 	bool valid = image->status == ROMFS_VALID;
 
 	printf(LABEL, "status");
-	ui_style(stdout, valid ? UI_GOOD : image->status == ROMFS_BLANK ? UI_BOLD : UI_BAD);
+	ui_style(stdout, valid				? UI_GOOD
+			 : image->status == ROMFS_BLANK ? UI_BOLD
+							: UI_BAD);
 	fputs(flashmap_status_name(image->status), stdout);
 	ui_style(stdout, UI_PLAIN);
 	if (valid)
@@ -105,8 +108,8 @@ static void print_status(const struct report *report)
 		printf(": %s", image->why.text);
 	puts("");
 	if (image->skipped_entries)
-		printf(LABEL "%u entries whose names no folder can show, or has twice\n", "hidden",
-			image->skipped_entries);
+		printf(LABEL "%u entries whose names no folder can show, or has twice\n",
+			"hidden", image->skipped_entries);
 }
 
 static void print_bytes(const char *label, uint64_t bytes, uint64_t of)
@@ -117,7 +120,8 @@ static void print_bytes(const char *label, uint64_t bytes, uint64_t of)
 	puts("");
 }
 
-static int row_name(const struct report *report, const struct flashmap_row *row, char **out)
+static int row_name(
+	const struct report *report, const struct flashmap_row *row, char **out)
 {
 	const struct romfs_tree *tree = report->image->tree;
 	_cleanup_free_ char *path = NULL;
@@ -161,7 +165,8 @@ static int print_layout(const struct report *report)
 			return r;
 		ui_table_cell(table, UI_PLAIN, "0x%06" PRIx64, row->off);
 		if (g->has_address)
-			ui_table_cell(table, UI_PLAIN, "0x%08" PRIx64, g->address + row->off);
+			ui_table_cell(
+				table, UI_PLAIN, "0x%08" PRIx64, g->address + row->off);
 		ui_table_cell(table, UI_PLAIN, "%" PRIu64, row->len);
 		ui_table_cell(table, row->kind == FLASHMAP_FILE ? UI_PLAIN : UI_DIM,
 			row->kind == FLASHMAP_FILE ? "%s" : "(%s)", name);

@@ -73,7 +73,7 @@ void ui_style(FILE *to, enum ui_style style)
 		fputs(codes[style], to);
 }
 
-/* --- tables -------------------------------------------------------------------------- */
+/* --- tables ------------------------------------------------------------------------- */
 
 struct cell {
 	char *text;
@@ -195,7 +195,8 @@ int ui_table_print(const struct ui_table *table, FILE *to, int indent)
 		last = column + 1 == table->n_columns;
 		if (column == 0)
 			fprintf(to, "%*s", indent, "");
-		print_cell(cell, to, right, last && !right ? 0 : widths[column] - cell->width);
+		print_cell(cell, to, right,
+			last && !right ? 0 : widths[column] - cell->width);
 		fputs(last ? "\n" : "  ", to);
 	}
 	return 0;

@@ -8,8 +8,8 @@
 
 #include "util/macros.h"
 
-/* True where `f` is a terminal that wants colours: not with NO_COLOR set (no-color.org) or
- * TERM=dumb. */
+/* True where `f` is a terminal that wants colours: not with NO_COLOR set (no-color.org)
+ * or TERM=dumb. */
 bool ui_colours(FILE *f);
 
 /* "4 KiB", "1.5 MiB", "300 B": exact where it can be said in three digits or so. */

@@ -51,6 +51,7 @@ class Job:
         self.why = ""  # of a bad one
         self.started = self.seconds = 0.0
         self.process = None
+        self.code = None
         self.log = None
 
 
@@ -109,8 +110,10 @@ def count_by_lines(job):
 
 
 def count_as_one(job):
+    """A job that is one test: its exit code says all."""
     counts = Counts()
-    counts.passed = 1
+    if job.code == 0:
+        counts.passed = 1
     return counts
 
 
@@ -164,6 +167,7 @@ class Runner:
         with open(job.log, "wb") as log:
             job.wall_start = time.time()
             job.started = time.monotonic()
+            # A session of its own, so that a hung job can be ended with its children.
             job.process = subprocess.Popen(
                 job.argv,
                 stdin=subprocess.DEVNULL,
@@ -177,6 +181,7 @@ class Runner:
 
     def end(self, job, code):
         job.seconds = time.monotonic() - job.started
+        job.code = code
         if job.count:
             job.counts = job.count(job)
         if code != 0 and not job.why:

@@ -83,7 +83,7 @@ class Plan:
 
     def add_all(self):
         self.add_builds()
-        self.add("format", [tool("check-format")], count=count_as_one)
+        self.add("style", [tool("check-style")], count=count_by_lines)
         self.add(
             "distcheck",
             [tool("check-dist"), self.builddir("plain")],
