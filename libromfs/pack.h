@@ -35,6 +35,10 @@ must_check int romfs_pack(struct romfs_tree *tree, const struct romfs_pack_optio
 	romfs_content_fn content, void *content_ctx, romfs_sink_fn sink, void *sink_ctx,
 	uint64_t *size, struct error *err);
 
+/* The alignment that the options ask for this file's data; 1 where no pattern matches. */
+uint32_t romfs_pack_align(
+	const struct romfs_pack_options *options, const struct romfs_tree *tree, uint32_t index);
+
 /* "PATTERN=N" from a command line or a configuration file. -EINVAL with a clear text. The
  * pattern points into `text`, which is cut at the '='. */
 must_check int romfs_align_parse(char *text, struct romfs_align *out, struct error *err);

@@ -4,9 +4,12 @@
  * Takes everything that the format and stock VfsRom allow: nested directories, verbatim
  * data, data pointers, padding anywhere, unknown kinds, padded varuints, any UTF-8 names,
  * and our notes (FORMAT.md). Refuses what could hurt a host: records that leave their
- * parent, pointers that leave the image, varuints over 64 bits, names that are no names,
- * too much of anything. Iterative; memory is bounded by ROMFS_ENTRIES_MAX; only record
- * headers, names and notes are read from the source, never file data. */
+ * parent, pointers that leave the partition, varuints over 64 bits (but for a record's
+ * kind, which then is unknown), too much of anything. Entries that no folder can show (bad
+ * names, names over 255 bytes, a name that an earlier sibling has: boards find the first)
+ * are left out and counted. Iterative; memory is bounded by ROMFS_ENTRIES_MAX; only record
+ * headers, names and notes are looked at (up to 255 bytes behind one may share its read),
+ * and never backwards. */
 #pragma once
 
 #include "libromfs/source.h"
@@ -33,6 +36,7 @@ struct romfs_image {
 	struct romfs_extent *meta;
 	size_t n_meta;
 	unsigned records_before_root; /* records a lookup walks before the first entry */
+	unsigned skipped_entries;     /* bad or doubled names: not in the tree */
 	struct error why;	      /* for NOT_ROMFS and CORRUPT: offset and reason */
 };
 

@@ -68,6 +68,10 @@ size_t romfs_tree_path(
  * points, which is how mpremote sorts). */
 must_check int romfs_tree_sort(struct romfs_tree *tree);
 
+/* All nodes, the root first: every directory in front of what it holds, siblings by name,
+ * whatever order the tree itself has. The caller frees. */
+must_check int romfs_tree_preorder(const struct romfs_tree *tree, uint32_t **out);
+
 #define romfs_tree_foreach_child(tree, dir, i)                                           \
 	for (uint32_t i = romfs_tree_node(tree, dir)->first_child; i != ROMFS_NO_NODE;   \
 		i = romfs_tree_node(tree, i)->next_sibling)

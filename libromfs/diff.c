@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+#include "libromfs/diff.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "util/io.h"
+
+/* What happens to a block. */
+enum fate {
+	UNTOUCHED = 0,
+	PROGRAMMED, /* what differs is blank now, or can be overwritten */
+	ERASED,	    /* and programmed again */
+	REWRITTEN,  /* unknown, and overwritten freely: every page */
+};
+
+/* Changes that the old tree survives come before its header is destroyed. Block 0, which
+ * holds that header, is done at once, at the end. */
+enum phase { EARLY, LATE, LAST };
+
+struct differ {
+	const struct planning *pl;
+	struct romfs_plan *plan;
+	struct error *err;
+	uint32_t block, page;
+	uint32_t head; /* bytes at the start that are programmed last of all */
+	uint8_t *fates;
+	uint8_t *now, *next; /* one block each */
+	size_t cap;
+	uint64_t prefix_end; /* of what a prefix erase takes */
+	bool late;	     /* something must happen without the old tree */
+};
+
+/* --- operations -------------------------------------------------------------- */
+
+static int push_op(
+	struct differ *d, enum romfs_op_kind kind, uint64_t off, uint64_t len, uint64_t src)
+{
+	struct romfs_plan *plan = d->plan;
+
+	if (len == 0)
+		return 0;
+	if (plan->n_ops == d->cap) {
+		size_t cap = d->cap ? d->cap * 2 : 64;
+		struct romfs_op *ops = realloc(plan->ops, cap * sizeof(*ops));
+
+		if (!ops)
+			return -ENOMEM;
+		plan->ops = ops;
+		d->cap = cap;
+	}
+	plan->ops[plan->n_ops++] =
+		(struct romfs_op){.off = off, .len = len, .src = src, .kind = kind};
+	if (kind == ROMFS_OP_ERASE)
+		plan->erase_count += len / d->pl->geometry->erase_block;
+	else
+		plan->program_bytes += len;
+	return 0;
+}
+
+static int push_program(struct differ *d, uint64_t off, uint64_t len)
+{
+	return push_op(d, ROMFS_OP_PROGRAM, off, len, off);
+}
+
+/* --- what differs ------------------------------------------------------------ */
+
+static size_t block_len(const struct differ *d, uint64_t off)
+{
+	return (size_t)MIN(d->pl->geometry->size - off, d->block);
+}
+
+/* Reads both sides of a block. *known: the flash's is known. */
+static int load(struct differ *d, uint64_t off, bool *known)
+{
+	const struct romfs_source *flash = &d->pl->now->source;
+	size_t len = block_len(d, off);
+	int r;
+
+	r = flash->read(flash->ctx, off, d->now, len, d->err);
+	if (r < 0 && r != -ENODATA)
+		return r;
+	*known = r == 0;
+	r = io_pread_full(d->pl->next_fd, d->next, len, (off_t)off);
+	return r < 0 ? error_set(d->err, r, "cannot read the next image back") : 0;
+}
+
+/* The old tree does not need these bytes. Where there is none, nothing may go in front of
+ * the header's end: leftovers could make a tree of it that nobody wrote. */
+static bool is_unused(const struct differ *d, uint64_t off, uint64_t len)
+{
+	return planning_has_image(d->pl) && !spans_overlap(&d->pl->old, off, len);
+}
+
+static bool page_differs(const struct differ *d, size_t at)
+{
+	return memcmp(d->now + at, d->next + at, d->page) != 0;
+}
+
+static enum fate fate_of(const struct differ *d, size_t len, bool known)
+{
+	if (!known)
+		return d->pl->geometry->no_erase ? REWRITTEN : ERASED;
+	if (memcmp(d->now, d->next, len) == 0)
+		return UNTOUCHED;
+	return next_needs_erase(d->pl->geometry, d->now, d->next, len) ? ERASED : PROGRAMMED;
+}
+
+static bool is_late(const struct differ *d, uint64_t off, size_t len, enum fate fate)
+{
+	if (fate == UNTOUCHED)
+		return false;
+	if (fate != PROGRAMMED)
+		return !is_unused(d, off, len) ||
+			(fate == ERASED && d->pl->geometry->prefix_erase);
+	for (size_t at = 0; at < len; at += d->page)
+		if (page_differs(d, at) && !is_unused(d, off + at, d->page))
+			return true;
+	return false;
+}
+
+static int judge(struct differ *d)
+{
+	uint64_t size = d->pl->geometry->size;
+
+	for (uint64_t off = 0; off < size; off += d->block) {
+		size_t len = block_len(d, off);
+		enum fate fate;
+		bool known;
+		int r;
+
+		r = load(d, off, &known);
+		if (r < 0)
+			return r;
+		fate = fate_of(d, len, known);
+		d->fates[off / d->block] = (uint8_t)fate;
+		d->late |= is_late(d, off, len, fate);
+		if (fate == ERASED && d->pl->geometry->prefix_erase)
+			d->prefix_end = off + len;
+	}
+	return 0;
+}
+
+/* --- one block --------------------------------------------------------------- */
+
+/* Whether a page is programmed in this phase. A block that is erased, or rewritten whole,
+ * goes in one phase. */
+static bool takes_page(
+	const struct differ *d, uint64_t off, size_t at, enum fate fate, enum phase phase)
+{
+	if (fate == ERASED)
+		return !space_is_blank(d->next + at, d->page);
+	if (fate == REWRITTEN)
+		return true;
+	return page_differs(d, at) &&
+		(phase == LAST || is_unused(d, off + at, d->page) == (phase == EARLY));
+}
+
+static int program_pages(struct differ *d, uint64_t off, size_t from, enum fate fate,
+	enum phase phase)
+{
+	size_t len = block_len(d, off), start = 0, run = 0;
+	int r = 0;
+
+	for (size_t at = 0; r == 0 && at < len; at += d->page) {
+		if (at + d->page > from && takes_page(d, off, at, fate, phase)) {
+			if (run == 0)
+				start = MAX(at, from);
+			run = at + d->page - start;
+		} else {
+			r = push_program(d, off + start, run);
+			run = 0;
+		}
+	}
+	return r < 0 ? r : push_program(d, off + start, run);
+}
+
+static int do_block(struct differ *d, uint64_t off, enum phase phase)
+{
+	enum fate fate = d->fates[off / d->block];
+	size_t len = block_len(d, off);
+	bool in_prefix = off < d->prefix_end, known;
+	int r;
+
+	if (in_prefix && phase == LATE)
+		fate = ERASED; /* the prefix erase has done it */
+	if (fate == UNTOUCHED || (in_prefix && phase == EARLY))
+		return 0;
+	if (fate != PROGRAMMED && is_unused(d, off, len) != (phase == EARLY) && !in_prefix)
+		return 0;
+	r = load(d, off, &known);
+	if (r == 0 && fate == ERASED && !in_prefix)
+		r = push_op(d, ROMFS_OP_ERASE, off, len, 0);
+	return r < 0 ? r : program_pages(d, off, 0, fate, phase);
+}
+
+/* --- block 0 ----------------------------------------------------------------- */
+
+/* After this the flash holds no file system, whatever it held. */
+static int invalidate(struct differ *d)
+{
+	const struct romfs_geometry *g = d->pl->geometry;
+	bool known;
+	int r;
+
+	r = load(d, 0, &known);
+	if (r < 0)
+		return r;
+	if (g->no_erase) {
+		/* The image's own bytes, one off: anything but a header. */
+		if (g->size <= d->head)
+			return 0;
+		return push_op(d, ROMFS_OP_PROGRAM, 0, d->head, 1);
+	}
+	if (g->prefix_erase && d->prefix_end)
+		return push_op(d, ROMFS_OP_ERASE, 0, d->prefix_end, 0);
+	if (known && space_is_blank(d->now, block_len(d, 0)))
+		return 0;
+	if (g->prefix_erase)
+		d->prefix_end = g->erase_block;
+	return push_op(d, ROMFS_OP_ERASE, 0, g->erase_block, 0);
+}
+
+/* The header comes last, in the smallest operation that there is. */
+static int finish(struct differ *d)
+{
+	enum fate fate = d->pl->geometry->no_erase ? d->fates[0] : ERASED;
+	bool known;
+	int r;
+
+	r = load(d, 0, &known);
+	if (r == 0 && fate != UNTOUCHED)
+		r = program_pages(d, 0, d->head, fate, LAST);
+	return r < 0 ? r : push_program(d, 0, d->head);
+}
+
+static int order(struct differ *d)
+{
+	uint64_t size = d->pl->geometry->size;
+	int r = 0;
+
+	for (uint64_t off = d->late ? d->block : 0; r == 0 && off < size; off += d->block)
+		r = do_block(d, off, EARLY);
+	if (r < 0 || !d->late)
+		return r;
+	r = invalidate(d);
+	for (uint64_t off = d->block; r == 0 && off < size; off += d->block)
+		r = do_block(d, off, LATE);
+	return r < 0 ? r : finish(d);
+}
+
+/* --- verify ------------------------------------------------------------------ */
+
+/* What was written, and the erase blocks beside it: boards have erased too much. */
+static int list_verify(struct differ *d)
+{
+	uint64_t block = d->pl->geometry->erase_block, size = d->pl->geometry->size;
+	struct spans s = {0};
+	int r = 0;
+
+	for (size_t k = 0; r == 0 && k < d->plan->n_ops; k++) {
+		const struct romfs_op *op = &d->plan->ops[k];
+		uint64_t from = op->off / block * block;
+		uint64_t to = (op->off + op->len + block - 1) / block * block + block;
+
+		from -= MIN(from, block);
+		r = spans_push(&s, from, MIN(to, size) - from);
+	}
+	if (r < 0) {
+		spans_done(&s);
+		return r;
+	}
+	spans_normalize(&s);
+	d->plan->verify = s.v;
+	d->plan->n_verify = s.n;
+	return 0;
+}
+
+int diff_plan(const struct planning *pl, struct romfs_plan *plan, struct error *err)
+{
+	const struct romfs_geometry *g = pl->geometry;
+	struct differ d = {.pl = pl, .plan = plan, .err = err};
+	int r;
+
+	d.block = next_block(g);
+	d.page = space_page(g);
+	d.head = (3 + g->write_unit - 1) / g->write_unit * g->write_unit;
+	d.fates = calloc((size_t)((g->size + d.block - 1) / d.block), 1);
+	d.now = malloc(d.block);
+	d.next = malloc(d.block);
+	r = d.fates && d.now && d.next ? judge(&d) : -ENOMEM;
+	if (r == 0)
+		r = order(&d);
+	if (r == 0)
+		r = list_verify(&d);
+	free(d.fates);
+	free(d.now);
+	free(d.next);
+	return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+#include "libromfs/layout.h"
+
+#include <errno.h>
+#include <string.h>
+
+static bool wants_notes(const struct planning *pl)
+{
+	return pl->options && pl->options->notes;
+}
+
+/* --- keep -------------------------------------------------------------------- */
+
+static bool same_node(
+	const struct planning *pl, uint32_t i, uint32_t j, const uint32_t *wanted_of)
+{
+	const struct romfs_tree *image = pl->now->image->tree;
+	const struct romfs_node *a = romfs_tree_node(pl->wanted, i);
+	const struct romfs_node *b = romfs_tree_node(image, j);
+
+	if (a->type != b->type || a->name_len != b->name_len ||
+		memcmp(romfs_tree_name(pl->wanted, i), romfs_tree_name(image, j),
+			a->name_len) != 0)
+		return false;
+	if (i != ROMFS_ROOT && a->parent != wanted_of[b->parent])
+		return false;
+	if (wants_notes(pl) && a->mtime_ns != b->mtime_ns)
+		return false;
+	if (a->type == ROMFS_DIR || a->size != b->size || a->size == 0)
+		return a->type == ROMFS_DIR || a->size == b->size;
+	return pl->home[i] == b->data_off &&
+		pl->home[i] % romfs_pack_align(pl->options, pl->wanted, i) == 0;
+}
+
+/* 1: the image on flash is the wanted tree. */
+static int same_tree(const struct planning *pl, struct error *err)
+{
+	const struct romfs_tree *image = pl->now->image->tree;
+	uint32_t count = romfs_tree_count(pl->wanted);
+	_cleanup_free_ uint32_t *order = NULL, *wanted_of = NULL;
+	int r;
+
+	if (romfs_tree_count(image) != count)
+		return 0;
+	wanted_of = malloc(count * sizeof(*wanted_of));
+	r = wanted_of ? romfs_tree_preorder(image, &order) : -ENOMEM;
+	if (r < 0)
+		return error_set(err, r, "out of memory");
+	for (uint32_t k = 0; k < count; k++) {
+		wanted_of[order[k]] = pl->order[k];
+		if (!same_node(pl, pl->order[k], order[k], wanted_of))
+			return 0;
+	}
+	return 1;
+}
+
+/* 1: every byte of the image's metadata is known. */
+static int meta_is_known(const struct planning *pl, struct error *err)
+{
+	const struct romfs_image *im = pl->now->image;
+	const struct romfs_source *flash = &pl->now->source;
+	uint8_t buf[4096];
+
+	for (size_t k = 0; k < im->n_meta; k++)
+		for (uint64_t done = 0; done < im->meta[k].len;) {
+			size_t n = MIN(im->meta[k].len - done, sizeof(buf));
+			int r;
+
+			r = flash->read(flash->ctx, im->meta[k].off + done, buf, n, err);
+			if (r < 0)
+				return r == -ENODATA ? 0 : r;
+			done += n;
+		}
+	return 1;
+}
+
+/* 1: nothing has to change. Blank flash is right for an empty tree. */
+static int try_keep(const struct planning *pl, struct layout *l, struct error *err)
+{
+	const struct romfs_image *im = pl->now->image;
+	uint32_t count = romfs_tree_count(pl->wanted);
+	int r;
+
+	if (!im || (im->status != ROMFS_VALID && im->status != ROMFS_BLANK))
+		return 0;
+	if (im->status == ROMFS_BLANK && count > 1)
+		return 0;
+	if (im->status == ROMFS_VALID) {
+		r = same_tree(pl, err);
+		if (r > 0)
+			r = meta_is_known(pl, err);
+		if (r <= 0)
+			return r;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		l->place[i] = pl->home[i];
+	l->kind = LAYOUT_KEEP;
+	l->size = im->size;
+	l->kept = count > 1;
+	return 1;
+}
+
+/* --- lay out ----------------------------------------------------------------- */
+
+struct homeless {
+	uint64_t size;
+	uint32_t index;
+};
+
+static int compare_homeless(const void *a, const void *b)
+{
+	const struct homeless *x = a, *y = b;
+
+	if (x->size != y->size)
+		return x->size > y->size ? -1 : 1;
+	return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Files that stay become part of `live`; the others are listed. */
+static int sort_out(const struct planning *pl, struct layout *l, bool keep, uint64_t floor,
+	struct spans *live, struct homeless *list, uint32_t *n)
+{
+	*n = 0;
+	l->kept = false;
+	for (uint32_t i = 0; i < romfs_tree_count(pl->wanted); i++) {
+		const struct romfs_node *node = romfs_tree_node(pl->wanted, i);
+		uint64_t home = pl->home[i];
+		int r;
+
+		l->place[i] = META_PAYLOAD;
+		if (node->type == ROMFS_DIR || node->size == 0)
+			continue;
+		if (!keep || home == ROMFS_NO_OFFSET || home < floor ||
+			home % romfs_pack_align(pl->options, pl->wanted, i) != 0) {
+			list[(*n)++] = (struct homeless){node->size, i};
+			continue;
+		}
+		l->place[i] = home;
+		l->kept = true;
+		r = spans_push(live, home, node->size);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* The metadata may grow up to here before a file has to make room. */
+static uint64_t reserve(const struct planning *pl, uint64_t meta, enum comfort comfort)
+{
+	uint64_t block = pl->geometry->erase_block;
+
+	if (comfort == TIGHT)
+		return meta;
+	return (meta + meta / 4 + 512 + block - 1) / block * block;
+}
+
+static int place_all(const struct planning *pl, struct layout *l, struct space *space,
+	struct homeless *list, uint32_t n, bool keep, enum comfort comfort)
+{
+	int r = 0;
+
+	qsort(list, n, sizeof(*list), compare_homeless);
+	for (uint32_t k = 0; r == 0 && k < n; k++) {
+		uint32_t i = list[k].index;
+
+		r = space_take(space, list[k].size, romfs_pack_align(pl->options, pl->wanted, i),
+			keep ? pl->before[i] : ROMFS_NO_OFFSET, comfort, &l->place[i]);
+	}
+	return r;
+}
+
+/* `keep`: files on flash stay where they are, unless the metadata needs their place. */
+static int try_laid(const struct planning *pl, struct layout *l, bool keep,
+	enum comfort comfort, struct error *err)
+{
+	_cleanup_(spans_done) struct spans live = {0};
+	_cleanup_(space_done) struct space space = {0};
+	_cleanup_free_ struct homeless *list = NULL;
+	uint64_t reserved;
+	uint32_t n = 0;
+	int r;
+
+	meta_done(&l->meta);
+	r = meta_init(&l->meta, pl->wanted, pl->geometry, pl->order, wants_notes(pl),
+		comfort == ROOMY, err);
+	if (r < 0)
+		return r;
+	reserved = reserve(pl, l->meta.size, comfort);
+	if (reserved > pl->geometry->size)
+		return -ENOSPC;
+	list = malloc(romfs_tree_count(pl->wanted) * sizeof(*list));
+	r = list ? spans_push(&live, 0, reserved) : -ENOMEM;
+	if (r == 0)
+		r = sort_out(pl, l, keep, l->meta.size, &live, list, &n);
+	if (r < 0)
+		return error_set(err, r, "out of memory");
+	spans_normalize(&live);
+	r = space_init(&space, pl->geometry, &pl->now->source, &live, &pl->old,
+		keep ? comfort : TIGHT, err);
+	if (r < 0)
+		return r;
+	r = place_all(pl, l, &space, list, n, keep, comfort);
+	if (r == -ENOMEM)
+		return error_set(err, r, "out of memory");
+	l->kind = LAYOUT_LAID;
+	l->size = pl->geometry->size & ~UINT64_C(1);
+	return r;
+}
+
+/* --- pack -------------------------------------------------------------------- */
+
+static int try_packed(const struct planning *pl, struct layout *l, bool notes, uint64_t *need,
+	struct error *err)
+{
+	int r;
+
+	l->kind = LAYOUT_PACKED;
+	l->kept = false;
+	l->pack = pl->options ? *pl->options : (struct romfs_pack_options){0};
+	l->pack.notes = notes;
+	r = romfs_pack_size(pl->wanted, &l->pack, &l->size, err);
+	if (r < 0)
+		return r;
+	*need = l->size;
+	return l->size > pl->geometry->size ? -ENOSPC : 0;
+}
+
+void layout_done(struct layout *l)
+{
+	free(l->place);
+	meta_done(&l->meta);
+}
+
+int layout_choose(const struct planning *pl, struct layout *l, struct error *err)
+{
+	static const struct {
+		bool keep;
+		enum comfort comfort;
+	} ways[] = {{true, ROOMY}, {true, TIGHT}, {false, ROOMY}, {false, TIGHT}};
+	uint64_t need = 0;
+	int r;
+
+	*l = (struct layout){
+		.place = malloc(romfs_tree_count(pl->wanted) * sizeof(*l->place))};
+	if (!l->place)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = try_keep(pl, l, err);
+	if (r != 0)
+		return MIN(r, 0);
+	for (size_t k = 0; k < ARRAY_SIZE(ways); k++) {
+		r = try_laid(pl, l, ways[k].keep, ways[k].comfort, err);
+		if (r != -ENOSPC)
+			return r;
+	}
+	r = wants_notes(pl) ? try_packed(pl, l, true, &need, err) : -ENOSPC;
+	if (r == -ENOSPC)
+		r = try_packed(pl, l, false, &need, err);
+	if (r == -ENOSPC)
+		return error_set(err, r,
+			"the files need %llu bytes, and the partition holds %llu: remove or shrink "
+			"some (%llu bytes at least)",
+			(unsigned long long)need, (unsigned long long)pl->geometry->size,
+			(unsigned long long)(need - pl->geometry->size));
+	return r;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* Where everything of a new image stands. Private to libromfs. */
+#pragma once
+
+#include "libromfs/meta.h"
+#include "libromfs/space.h"
+
+/* One call of romfs_plan: what it was given, and what was found out about it. */
+struct planning {
+	const struct romfs_geometry *geometry;
+	const struct romfs_flash *now;
+	struct romfs_tree *wanted;
+	const struct romfs_pack_options *options;
+	romfs_content_fn content;
+	void *content_ctx;
+	int next_fd;
+	uint32_t *order; /* preorder of `wanted` */
+	uint64_t *home;	 /* by index: where the file's bytes stand on flash, or NO_OFFSET */
+	uint64_t *before; /* by index: where a file of this path stood, or NO_OFFSET */
+	struct spans old; /* what a board reads of the old image; empty where none is valid */
+};
+
+enum layout_kind {
+	LAYOUT_KEEP, /* the flash holds what is wanted */
+	LAYOUT_LAID, /* metadata first, data by pointer (meta.h) */
+	LAYOUT_PACKED,
+};
+
+struct layout {
+	enum layout_kind kind;
+	uint64_t *place;  /* by index: where the file's data shall stand */
+	struct meta meta; /* of LAID */
+	struct romfs_pack_options pack; /* of PACKED */
+	uint64_t size;	  /* bytes of the image */
+	bool kept;	  /* some file stays where it is */
+};
+
+void planning_done(struct planning *pl);
+/* Checks the wanted tree and finds `order`, `home`, `before` and `old`. */
+must_check int planning_init(struct planning *pl, struct error *err);
+/* A valid image is on flash. */
+bool planning_has_image(const struct planning *pl);
+/* `len` bytes at `off` of a file: from the flash where they are known there, else from the
+ * caller. Also a romfs_content_fn, with the planning as its context. */
+must_check int planning_content(void *planning, const struct romfs_tree *tree,
+	uint32_t index, uint64_t off, void *buf, size_t len, struct error *err);
+
+void layout_done(struct layout *l);
+/* The best layout that fits. -ENOSPC. */
+must_check int layout_choose(const struct planning *pl, struct layout *l, struct error *err);

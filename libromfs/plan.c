@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+#include "libromfs/plan.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "libromfs/diff.h"
+#include "libromfs/layout.h"
+#include "libromfs/next.h"
+#include "libromfs/record.h"
+
+#define CHUNK (16u * 1024)
+/* An erase block is held in memory, a few times: larger than any board's. */
+#define BLOCK_MAX (4u << 20)
+
+/* --- what a plan starts from -------------------------------------------------- */
+
+bool planning_has_image(const struct planning *pl)
+{
+	return pl->now->image && pl->now->image->status == ROMFS_VALID;
+}
+
+int planning_content(void *planning, const struct romfs_tree *tree, uint32_t index,
+	uint64_t off, void *buf, size_t len, struct error *err)
+{
+	const struct planning *pl = planning;
+	const struct romfs_source *flash = &pl->now->source;
+
+	if (pl->home[index] != ROMFS_NO_OFFSET) {
+		int r = flash->read(flash->ctx, pl->home[index] + off, buf, len, err);
+
+		if (r != -ENODATA)
+			return r;
+	}
+	return pl->content(pl->content_ctx, tree, index, off, buf, len, err);
+}
+
+static int check_geometry(const struct planning *pl, struct error *err)
+{
+	const struct romfs_geometry *g = pl->geometry;
+
+	if (g->size == 0 || g->size > ROMFS_SIZE_MAX || g->erase_block == 0 ||
+		g->erase_block > BLOCK_MAX || g->size % g->erase_block || g->write_unit == 0 ||
+		g->erase_block % g->write_unit || pl->now->source.size < g->size)
+		return error_set(err, -EINVAL,
+			"a partition of %llu bytes in blocks of %u, written by %u, is nothing that "
+			"can be planned for",
+			(unsigned long long)g->size, g->erase_block, g->write_unit);
+	return 0;
+}
+
+/* What a board reads of the image that is on flash. */
+static int find_old(struct planning *pl)
+{
+	const struct romfs_image *im = pl->now->image;
+	int r = 0;
+
+	if (!planning_has_image(pl))
+		return 0;
+	for (size_t k = 0; r == 0 && k < im->n_meta; k++)
+		r = spans_push(&pl->old, im->meta[k].off, im->meta[k].len);
+	for (uint32_t i = 0; r == 0 && i < romfs_tree_count(im->tree); i++) {
+		const struct romfs_node *n = romfs_tree_node(im->tree, i);
+
+		if (n->type == ROMFS_FILE)
+			r = spans_push(&pl->old, n->data_off, n->size);
+	}
+	spans_normalize(&pl->old);
+	return r;
+}
+
+/* 1: the flash holds at `off` what the file shall hold. */
+static int is_there(struct planning *pl, uint32_t index, uint64_t off, struct error *err)
+{
+	const struct romfs_source *flash = &pl->now->source;
+	uint64_t size = romfs_tree_node(pl->wanted, index)->size;
+	_cleanup_free_ uint8_t *have = malloc(CHUNK), *want = malloc(CHUNK);
+
+	if (!have || !want)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (uint64_t done = 0; done < size;) {
+		size_t n = MIN(size - done, CHUNK);
+		int r;
+
+		r = flash->read(flash->ctx, off + done, have, n, err);
+		if (r < 0)
+			return r == -ENODATA ? 0 : r;
+		r = pl->content(pl->content_ctx, pl->wanted, index, done, want, n, err);
+		if (r < 0)
+			return r;
+		if (memcmp(have, want, n) != 0)
+			return 0;
+		done += n;
+	}
+	return 1;
+}
+
+/* Finds where the file stands, or stood: what was written again with the same bytes did
+ * not change. `twin` is the node of the same path in the old tree. */
+static int find_home(struct planning *pl, uint32_t i, uint32_t twin, struct error *err)
+{
+	const struct romfs_node *n = romfs_tree_node(pl->wanted, i), *old;
+	int r;
+
+	if (n->data_off != ROMFS_NO_OFFSET && n->size) {
+		if (n->data_off > pl->geometry->size ||
+			n->size > pl->geometry->size - n->data_off)
+			return error_set(err, -EINVAL, "%s is said to stand outside the partition",
+				romfs_tree_name(pl->wanted, i));
+		pl->home[i] = n->data_off;
+		return 0;
+	}
+	if (twin == ROMFS_NO_NODE || n->size == 0)
+		return 0;
+	old = romfs_tree_node(pl->now->image->tree, twin);
+	if (old->type != ROMFS_FILE || old->size == 0)
+		return 0;
+	pl->before[i] = old->data_off;
+	if (old->size != n->size)
+		return 0;
+	r = is_there(pl, i, old->data_off, err);
+	if (r > 0)
+		pl->home[i] = old->data_off;
+	return MIN(r, 0);
+}
+
+static int find_homes(struct planning *pl, struct error *err)
+{
+	uint32_t count = romfs_tree_count(pl->wanted);
+	_cleanup_free_ uint32_t *twin = malloc(count * sizeof(*twin));
+	int r;
+
+	if (!twin)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (uint32_t k = 0; k < count; k++) {
+		uint32_t i = pl->order[k];
+		const struct romfs_node *n = romfs_tree_node(pl->wanted, i);
+
+		pl->home[i] = pl->before[i] = ROMFS_NO_OFFSET;
+		twin[i] = planning_has_image(pl) ? ROMFS_ROOT : ROMFS_NO_NODE;
+		if (i != ROMFS_ROOT && twin[i] != ROMFS_NO_NODE)
+			twin[i] = twin[n->parent] == ROMFS_NO_NODE ?
+				ROMFS_NO_NODE :
+				romfs_tree_find(pl->now->image->tree, twin[n->parent],
+					romfs_tree_name(pl->wanted, i), n->name_len);
+		if (n->type != ROMFS_FILE)
+			continue;
+		r = find_home(pl, i, twin[i], err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void planning_done(struct planning *pl)
+{
+	free(pl->order);
+	free(pl->home);
+	free(pl->before);
+	spans_done(&pl->old);
+}
+
+int planning_init(struct planning *pl, struct error *err)
+{
+	uint32_t count = romfs_tree_count(pl->wanted);
+	int r;
+
+	r = check_geometry(pl, err);
+	if (r < 0)
+		return r;
+	pl->home = malloc(count * sizeof(*pl->home));
+	pl->before = malloc(count * sizeof(*pl->before));
+	r = pl->home && pl->before ? romfs_tree_sort(pl->wanted) : -ENOMEM;
+	if (r == 0)
+		r = romfs_tree_preorder(pl->wanted, &pl->order);
+	if (r == 0)
+		r = find_old(pl);
+	if (r < 0)
+		return error_set(err, r, "out of memory");
+	return find_homes(pl, err);
+}
+
+/* --- the plan ------------------------------------------------------------------ */
+
+void romfs_plan_free(struct romfs_plan *plan)
+{
+	if (!plan)
+		return;
+	free(plan->ops);
+	free(plan->verify);
+	free(plan);
+}
+
+int romfs_plan(const struct romfs_geometry *geometry, const struct romfs_flash *now,
+	struct romfs_tree *wanted, const struct romfs_pack_options *options,
+	romfs_content_fn content, void *content_ctx, int next_fd, struct romfs_plan **out,
+	struct error *err)
+{
+	_cleanup_(planning_done) struct planning pl = {.geometry = geometry,
+		.now = now,
+		.wanted = wanted,
+		.options = options,
+		.content = content,
+		.content_ctx = content_ctx,
+		.next_fd = next_fd};
+	_cleanup_(layout_done) struct layout layout = {0};
+	_cleanup_(romfs_plan_freep) struct romfs_plan *plan = calloc(1, sizeof(*plan));
+	int r;
+
+	if (!plan)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = planning_init(&pl, err);
+	if (r == 0)
+		r = layout_choose(&pl, &layout, err);
+	if (r == 0)
+		r = next_write(&pl, &layout, err);
+	if (r == 0)
+		r = diff_plan(&pl, plan, err);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < romfs_tree_count(wanted); i++)
+		if (romfs_tree_node(wanted, i)->type == ROMFS_FILE)
+			romfs_tree_node(wanted, i)->data_off = layout.place[i];
+	plan->image_size = layout.size;
+	plan->repacked = layout.kind != LAYOUT_KEEP && !layout.kept && planning_has_image(&pl) &&
+		romfs_tree_count(now->image->tree) > 1;
+	*out = TAKE_PTR(plan);
+	return 0;
+}
+
+/* --- what df reckons with ------------------------------------------------------- */
+
+/* Digits of the length of a directory, or of the whole image, of up to ROMFS_SIZE_MAX. */
+#define LENGTH_DIGITS 5u
+
+/* The packed image with notes, which is the last that the planner tries before it drops
+ * them: what it needs bounds what a tree needs. */
+uint64_t romfs_plan_entry_bytes(
+	enum romfs_type type, size_t name_len, uint64_t size, uint32_t align)
+{
+	uint64_t front = romfs_varuint_width(name_len) + name_len + ROMFS_NOTE_RECORD;
+	uint64_t gap = align > 1 ? align - 1 : 0, payload;
+
+	if (type == ROMFS_DIR)
+		return 1 + LENGTH_DIGITS + front;
+	payload = front + gap + 1 + romfs_varuint_width(size) + size;
+	return 1 + romfs_varuint_width(payload) + payload;
+}
+
+uint64_t romfs_plan_overhead(const struct romfs_geometry *geometry)
+{
+	uint64_t odd = geometry->size & 1; /* an image's size is even */
+
+	return ROMFS_MAGIC_LEN + LENGTH_DIGITS + ROMFS_NOTE_RECORD + 3 + odd;
+}
