@@ -147,7 +147,8 @@ static void test_truncated(void **state)
 		}
 		assert_int_equal(r, 0);
 		assert_int_equal(got, want);
-		assert_int_equal(cut == 0, len == sample.end[want] || want == FRAMES);
+		if (want < FRAMES) /* behind the last stands the mark */
+			assert_int_equal(cut == 0, len == sample.end[want]);
 		/* and what was cut off stays so */
 		if (len % 50 == 0) {
 			size_t now;

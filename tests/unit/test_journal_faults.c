@@ -21,6 +21,7 @@
 #define JOURNAL_CALLS (FAULT_ANY & ~(unsigned)FAULT_WRITE)
 
 static struct scratch dir;
+static int print_case; /* what, beside the seed, brings a failure back */
 
 static int setup(void **state)
 {
@@ -71,7 +72,8 @@ static void assert_reopens(uint32_t a, uint32_t b)
 		print_error("%s\n", err.text);
 	assert_int_equal(r, 0);
 	got = model_digest(m);
-	assert_true(got == a || got == b);
+	if (got != a && got != b)
+		fail_msg("case %d: other nodes than were accepted", print_case);
 	journal_free(j);
 	free(m);
 }
@@ -99,6 +101,7 @@ static void fail_everywhere(const char *name, bool stays, int code)
 	uint64_t seed = scratch_seed(name);
 	struct model *m = calloc(1, sizeof(*m));
 	int at, data = data_file(), hits = 0, reached;
+	uint32_t want, plain;
 
 	for (at = 0;; at++) {
 		uint64_t rng = seed, part = seed + (uint64_t)at;
@@ -109,11 +112,17 @@ static void fail_everywhere(const char *name, bool stays, int code)
 		fault_arm(&f);
 		hits += script(m, j, data, &rng) > 0;
 		reached = fault_count();
-		/* the process dies here, as it is; what it had accepted stays */
-		assert_reopens(model_digest(m), model_digest(m));
 		fault_disarm();
+		print_case = at;
+		/* Where the directory's flush failed, the file may be the new one: without
+		 * the intents, and else the same. */
+		want = model_digest(m);
+		m->intents = 0;
+		plain = model_digest(m);
+		/* as if the process had died here; what it had accepted stays */
+		assert_reopens(want, plain);
 		journal_free(j);
-		assert_reopens(model_digest(m), model_digest(m));
+		assert_reopens(want, plain);
 		if (reached <= at)
 			break;
 	}
@@ -152,7 +161,7 @@ static void test_disk_full(void **state)
 			assert_int_equal(r, -ENOSPC);
 			assert_int_equal(journal_bytes(j), before);
 			assert_int_equal(fstat(journal_fd(j), &st), 0);
-			assert_int_equal(st.st_size, before);
+			assert_true((uint64_t)st.st_size <= before + 48); /* with the mark */
 			assert_int_equal(model_rewrite(m, j), -ENOSPC);
 			assert_int_equal(faccessat(dir.dirfd, "journal.new", F_OK, 0), -1);
 		}
@@ -284,7 +293,7 @@ static void test_killed(void **state)
 	journal_free(j);
 	for (round = 0; round < 150; round++) {
 		struct fault f = {FAULT_KILL, JOURNAL_CALLS,
-			(int)(scratch_random(&rng) % 110), false, 0,
+			(int)(scratch_random(&rng) % 160), false, 0,
 			(size_t)(scratch_random(&rng) % 4000)};
 		uint64_t seed = scratch_random(&rng);
 		int status;
@@ -298,6 +307,7 @@ static void test_killed(void **state)
 		assert_int_equal(waitpid(pid, &status, 0), pid);
 		assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
 		killed += WIFSIGNALED(status);
+		print_case = round;
 		assert_reopens(report->done, report->planned);
 	}
 	print_message("%d killed\n", killed);
