@@ -12,12 +12,15 @@
  * renaming it over.
  *
  * Crash guarantee: after a SIGKILL at any point, every frame whose append returned is
- * there; after a power cut, every frame up to the last successful sync. A torn or corrupt
- * tail is cut off at the last whole frame, and reported; corruption before it (a whole
- * frame follows the broken one) is an error: nothing is dropped silently.
+ * there; after a power cut, every frame up to the last successful sync. A torn tail is cut
+ * off at the last whole frame, and reported (journal_cut). A frame that is known to have
+ * been on disk and is broken now is an error: nothing is dropped silently. What is known is
+ * told by every frame, and by a mark behind the last one: without that, a power cut that
+ * kept a later frame and lost an earlier one, neither flushed, would look like damage.
  *
  * All functions are for the loop's thread, except where told; none waits for a disk flush,
- * except journal_open, journal_create and journal_rewrite. */
+ * except journal_open, journal_create, journal_rewrite and journal_free. A journal has a
+ * thread: make it after the last fork. */
 #pragma once
 
 #include <stdbool.h>
@@ -42,8 +45,9 @@ struct content {
 };
 
 struct journal_entry {
-	uint64_t id, parent; /* node ids; never used again for another node */
-	const char *name;    /* NUL-terminated, at most 255 bytes; "" for the root */
+	uint64_t id, parent; /* node ids, not 0; never used again for another node */
+	const char *name;    /* NUL-terminated, at most 255 bytes; "" for the root. While
+			      * replaying, valid until the callback returns */
 	uint8_t type;	     /* enum romfs_type */
 	int64_t mtime_ns;
 	struct content content;
@@ -72,16 +76,23 @@ struct journal_header {
 
 struct journal;
 
-/* Starts an empty journal (a checkpoint of nothing but the root) in the directory. */
+/* Bytes of a torn tail that journal_open cut off; 0: the journal ended as it should. */
+uint64_t journal_cut(const struct journal *j);
+
+/* Starts an empty journal (a checkpoint of nothing but the root) in the directory, in place
+ * of one that is there. */
 must_check int journal_create(int dirfd, const struct journal_header *header,
 	struct journal **out, struct error *err);
 
 typedef int (*journal_replay_fn)(void *ctx, const struct journal_change *change);
 
 /* Opens the journal that is there and replays it: the checkpoint's nodes first, then every
- * later change, in order; contents of kind LOG lie inside the file (checked). -ENOENT: there
- * is none. -EUCLEAN: corrupt before its tail, file left untouched. A callback's error ends
- * the replay and is returned. `changed` tells whether frames follow the checkpoint. */
+ * later change, in order. Each entry by itself is checked: ids not 0, a name that is one, a
+ * known type, contents inside the journal or the base; how entries fit together (a parent
+ * that exists, names that differ) is for the callback. Every change replayed is on disk
+ * when this returns 0. -ENOENT: there is no journal. -EUCLEAN: damaged, file left untouched;
+ * -EPROTONOSUPPORT: of another version. A callback's error ends the replay and is returned.
+ * `changed` tells whether frames follow the checkpoint. */
 must_check int journal_open(int dirfd, struct journal_header *header, journal_replay_fn replay,
 	void *ctx, bool *changed, struct journal **out, struct error *err);
 
@@ -89,12 +100,14 @@ void journal_free(struct journal *j);
 DEFINE_CLEANUP(struct journal *, journal_free);
 
 /* Appends one frame. The sequence number says what to wait for with journal_request_sync.
- * -ENOSPC and other errors of the disk: nothing was appended (the file is cut back). */
+ * -ENOSPC and other errors of the disk: nothing was appended (the file is cut back).
+ * -E2BIG: over 1 MiB of changes (3,000 with the longest names). */
 must_check int journal_append(struct journal *j, const struct journal_change *changes,
 	size_t n, uint64_t *seq, struct error *err);
 
 /* Appends one frame that puts `entry` with the bytes [0, size) of `data_fd` as its content;
- * entry->content is set to where they stand. Streams: memory does not grow with `size`. */
+ * entry->content is set to where they stand. Where the file is shorter, the rest is zeros.
+ * Streams: memory does not grow with `size`. */
 must_check int journal_append_file(struct journal *j, struct journal_entry *entry,
 	int data_fd, uint64_t size, uint64_t *seq, struct error *err);
 
@@ -102,7 +115,7 @@ must_check int journal_append_file(struct journal *j, struct journal_entry *entr
  * dup(2) it while it still is this generation. */
 int journal_fd(const struct journal *j);
 uint64_t journal_seq(const struct journal *j); /* of the last appended frame */
-uint64_t journal_bytes(const struct journal *j); /* length of the file */
+uint64_t journal_bytes(const struct journal *j); /* in use; the file may be longer */
 
 /* A flush of everything up to `seq` is asked for; a thread of the journal's does it and
  * joins requests that come meanwhile. */
@@ -114,11 +127,13 @@ int journal_event_fd(const struct journal *j);
 must_check int journal_synced(struct journal *j, uint64_t *seq);
 
 /* Starts a new generation with this header and the entries that `next` yields (1: an entry
- * was given, 0: no more, -errno). Bytes of kind LOG are copied from the old generation;
- * `moved` tells each entry's new place. When this returns 0 everything is durable, also what
- * was asked for before; on failure the old generation goes on unchanged and `moved` must be
- * undone by the caller (call it only after success: places are told in the order of
- * `next`, after the rename). */
+ * was given, its name valid until the next call; 0: no more; -errno). Bytes of kind LOG are
+ * copied from the old generation; `moved` tells each entry's new place, in the order of
+ * `next`, only once all has succeeded. When this returns 0 everything is durable, also what
+ * was asked for before, a failed flush is forgotten, and the sequence goes on. On failure
+ * the old generation goes on unchanged and `moved` was not called; but when the directory's
+ * own flush failed, after the rename, no append and no sync succeeds until a rewrite does:
+ * which of the two files a power cut would leave is not known. */
 typedef int (*journal_next_fn)(void *ctx, struct journal_entry *entry);
 typedef void (*journal_moved_fn)(void *ctx, uint64_t id, const struct content *content);
 must_check int journal_rewrite(struct journal *j, const struct journal_header *header,

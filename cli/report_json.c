@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/* json-c takes over what is added, and copies what it is given; a NULL anywhere (memory
+ * was short) makes the whole document NULL. */
+#include <json-c/json.h>
+#include <string.h>
+
+#include "cli/report.h"
+#include "cli/ui.h"
+
+static bool add(struct json_object *o, const char *key, struct json_object *value)
+{
+	if (value && json_object_object_add(o, key, value) == 0)
+		return true;
+	json_object_put(value);
+	return false;
+}
+
+static bool add_number(struct json_object *o, const char *key, uint64_t value)
+{
+	return add(o, key, json_object_new_uint64(value));
+}
+
+static bool add_text(struct json_object *o, const char *key, const char *text)
+{
+	_cleanup_free_ char *shown = ui_escape(text, strlen(text));
+
+	return shown && add(o, key, json_object_new_string(shown));
+}
+
+static bool add_bool(struct json_object *o, const char *key, bool value)
+{
+	return add(o, key, json_object_new_boolean(value));
+}
+
+static struct json_object *whole(struct json_object *o, bool ok)
+{
+	if (ok)
+		return o;
+	json_object_put(o);
+	return NULL;
+}
+
+struct json_object *report_board_json(const struct dev_board_info *board)
+{
+	struct json_object *o = json_object_new_object();
+
+	return whole(o, o && add_text(o, "machine", board->machine) &&
+				add_text(o, "firmware", board->firmware) &&
+				add_text(o, "implementation", board->implementation) &&
+				add_text(o, "platform", board->platform) &&
+				add_text(o, "unique_id", board->unique_id) &&
+				add_number(o, "mpy", board->mpy) &&
+				add_number(o, "heap_free", board->heap_free) &&
+				add_bool(o, "raw_paste", board->has_raw_paste) &&
+				add_bool(o, "binary_input", board->has_stdin_buffer) &&
+				add_bool(o, "deflate", board->has_deflate) &&
+				add_bool(o, "hashlib", board->has_hashlib) &&
+				add_bool(o, "binascii", board->has_binascii) &&
+				add_bool(o, "rom_ioctl", board->has_rom_ioctl));
+}
+
+static bool add_path(struct json_object *o, const struct report *report, uint32_t index)
+{
+	size_t len = romfs_tree_path(report->image->tree, index, NULL, 0);
+	_cleanup_free_ char *path = malloc(len + 1);
+
+	if (!path)
+		return false;
+	romfs_tree_path(report->image->tree, index, path, len + 1);
+	return add_text(o, "path", path);
+}
+
+static struct json_object *row_json(
+	const struct report *report, const struct flashmap_row *row)
+{
+	const struct dev_geometry *g = report->geometry;
+	struct json_object *o = json_object_new_object();
+	bool ok = o && add_text(o, "what", flashmap_kind_name(row->kind)) &&
+		  add_number(o, "offset", row->off) && add_number(o, "size", row->len);
+
+	if (ok && g->has_address)
+		ok = add_number(o, "address", g->address + row->off);
+	if (ok && row->kind == FLASHMAP_FILE)
+		ok = add_path(o, report, row->index);
+	return whole(o, ok);
+}
+
+static struct json_object *layout_json(const struct report *report)
+{
+	struct json_object *list = json_object_new_array();
+	size_t i;
+
+	for (i = 0; list && i < report->map.n_rows; i++) {
+		struct json_object *row = row_json(report, &report->map.rows[i]);
+
+		if (!row || json_object_array_add(list, row) != 0) {
+			json_object_put(row);
+			return whole(list, false);
+		}
+	}
+	return list;
+}
+
+struct json_object *report_partition_json(const struct report *report, bool with_layout)
+{
+	const struct dev_geometry *g = report->geometry;
+	const struct romfs_image *image = report->image;
+	struct json_object *o = json_object_new_object();
+	bool ok = o && add_number(o, "number", g->number) &&
+		  add_text(o, "kind", dev_target_kind_name(g->kind)) &&
+		  add_number(o, "size", g->size) &&
+		  add_number(o, "erase_block", g->erase_block) &&
+		  add_number(o, "write_unit", g->write_unit) &&
+		  add_bool(o, "needs_no_erase", g->no_erase) &&
+		  add_bool(o, "erases_prefix_only", g->prefix_erase) &&
+		  add_text(o, "status", flashmap_status_name(image->status)) &&
+		  add_number(o, "used", report->map.used) &&
+		  add_number(o, "free", report->map.free);
+
+	if (ok && g->has_address)
+		ok = add_number(o, "address", g->address);
+	if (ok && image->status == ROMFS_VALID)
+		ok = add_number(o, "image_size", image->size) &&
+		     add_number(o, "files", report->map.files) &&
+		     add_number(o, "folders", report->map.directories) &&
+		     add_number(o, "hidden", image->skipped_entries);
+	else if (ok && image->why.text[0])
+		ok = add_text(o, "reason", image->why.text);
+	if (ok && with_layout)
+		ok = add(o, "layout", layout_json(report));
+	return whole(o, ok);
+}
+
+struct json_object *report_facts_json(const struct report_fact *facts, size_t n)
+{
+	struct json_object *o = json_object_new_object();
+	bool ok = o;
+	size_t i;
+
+	for (i = 0; ok && i < n; i++)
+		ok = add(o, facts[i].name, json_object_new_string(facts[i].value));
+	return whole(o, ok);
+}
