@@ -10,9 +10,7 @@
 #include "util/text.h"
 
 static const struct cli_command *const commands[] = {
-#ifdef HAVE_CMD_MOUNT
 	&cmd_mount_command,
-#endif
 	&cmd_info_command,
 	&cmd_ls_command,
 	&cmd_build_command,

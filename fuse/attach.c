@@ -93,7 +93,7 @@ static int open_folder(struct attaching *at, struct error *err)
 		return r;
 	r = scratch_pool_new(f->dirfd, &f->pool);
 	if (r == 0)
-		r = mirror_open(f->dirfd, f->geometry.size, &f->mirror);
+		r = mirror_open(f->dirfd, f->geometry.size, &f->mirror, err);
 	if (r == 0)
 		r = node_table_new(&f->nodes);
 	if (r < 0)
@@ -108,6 +108,7 @@ struct differences {
 	struct mirror *mirror;
 	bool forget;
 	unsigned count;
+	int failure;
 };
 
 static void on_difference(void *ctx, uint64_t off, uint64_t len)
@@ -115,8 +116,8 @@ static void on_difference(void *ctx, uint64_t off, uint64_t len)
 	struct differences *d = ctx;
 
 	d->count++;
-	if (d->forget)
-		mirror_forget(d->mirror, off, len);
+	if (d->forget && d->failure == 0)
+		d->failure = mirror_forget(d->mirror, off, len);
 }
 
 static uint64_t used_end(const struct romfs_image *image)
@@ -174,6 +175,9 @@ static int look_at_flash(struct attaching *at, struct error *err)
 		r = base_read(&source, &at->a->base, err);
 		if (r == 0)
 			r = compare_known(at, used_end(at->a->base.image), &d, err);
+		if (r == 0 && d.failure < 0)
+			r = error_set(err, d.failure, "cannot use the state directory: %s",
+				strerror(-d.failure));
 		if (r < 0 || d.count == 0)
 			return r;
 	}
@@ -316,11 +320,23 @@ static int compare_base(struct attaching *at, bool *ours, struct error *err)
 	return r;
 }
 
+/* A crash may have come when the mirror had put its map behind the image already. */
+static int cut_to_size(const struct folder *f, const char *name)
+{
+	_cleanup_close_ int fd = openat(f->dirfd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return -errno;
+	return ftruncate(fd, (off_t)f->geometry.size) < 0 ? -errno : 0;
+}
+
 /* The last commit was done but for taking its image over. */
 static int finish_adoption(struct attaching *at, const struct intent *intent, struct error *err)
 {
-	int r = mirror_adopt(at->f->mirror, at->f->dirfd, intent->next_name);
+	int r = cut_to_size(at->f, intent->next_name);
 
+	if (r == 0)
+		r = mirror_adopt(at->f->mirror, at->f->dirfd, intent->next_name, err);
 	if (r < 0 && r != -ENOENT)
 		return error_set(err, r, "cannot take over the new image: %s", strerror(-r));
 	intent_remove(at->f->dirfd);
@@ -348,7 +364,10 @@ static int take_up(struct attaching *at, struct intent *intent, struct error *er
 		return r;
 	if (!ours) {
 		flash_settled(at->a->flash);
-		mirror_forget(f->mirror, 0, f->geometry.size);
+		r = mirror_forget(f->mirror, 0, f->geometry.size);
+		if (r < 0)
+			return error_set(err, r, "cannot use the state directory: %s",
+				strerror(-r));
 		r = hold(at, "another program has written this partition", err);
 		return r < 0 ? r : start_from_flash(at, err);
 	}

@@ -223,9 +223,9 @@ static int adopt(struct committer *c, struct commit *job, struct error *err)
 	}
 	if (!job->rewritten)
 		return 0;
-	r = mirror_adopt(f->mirror, f->dirfd, job->next_name);
+	r = mirror_adopt(f->mirror, f->dirfd, job->next_name, err);
 	if (r < 0)
-		return error_set(err, r, "cannot take over the new image: %s", strerror(-r));
+		return error_prefix(err, r, "cannot take over the new image");
 	intent_remove(f->dirfd);
 	flash_settled(c->o.flash);
 	base_clear(c->o.base);

@@ -300,7 +300,7 @@ int folder_rename(struct folder *f, struct node *dir, const char *name, struct n
 		node_depth(to_dir) + 1 + node_height(n) > ROMFS_DEPTH_MAX)
 		return -ENAMETOOLONG;
 	junk = to_dir->junk || junk_name(to_name);
-	r = space_check_move(f, n, over, to_name, junk);
+	r = space_check_move(f, n, over, to_dir, to_name, junk);
 	if (r == 0)
 		r = stage_before_rename(f, n);
 	if (r == 0 && flags & RENAME_EXCHANGE)

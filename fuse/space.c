@@ -7,10 +7,22 @@
 /* Junk stays on the host, but a runaway program must not fill the host's disk with it. */
 #define JUNK_MIN (16u << 20)
 
-static uint64_t cost(const struct folder *f, const struct node *n, size_t name_len, uint64_t size)
+/* `name` and `dir`: where it is or shall be, since patterns may ask for a path. */
+static uint64_t cost(const struct folder *f, const struct node *n, const struct node *dir,
+	const char *name, uint64_t size)
 {
-	return romfs_plan_entry_bytes((enum romfs_type)n->type, name_len, size,
-		romfs_pack_align(f->pack, n->name));
+	char path[(ROMFS_DEPTH_MAX + 1) * (ROMFS_NAME_MAX + 1)];
+	uint32_t align = 1;
+
+	if (f->pack && f->pack->n_aligns) {
+		size_t len = node_path(dir, path, sizeof(path));
+
+		if (len < sizeof(path))
+			snprintf(path + len, sizeof(path) - len, "%s%s", len ? "/" : "", name);
+		align = romfs_pack_align_path(f->pack, path);
+	}
+	return romfs_plan_entry_bytes(
+		(enum romfs_type)n->type, strlen(name), size, align);
 }
 
 static int check_room(const struct folder *f, bool junk, uint64_t old, uint64_t new)
@@ -33,7 +45,7 @@ static void set_charge(struct folder *f, struct node *n, uint64_t value)
 
 int space_charge(struct folder *f, struct node *n, uint64_t size)
 {
-	uint64_t value = cost(f, n, strlen(n->name), size);
+	uint64_t value;
 	int r;
 
 	if (!n->linked)
@@ -43,6 +55,7 @@ int space_charge(struct folder *f, struct node *n, uint64_t size)
 		set_charge(f, n, 0); /* the root is part of romfs_plan_overhead */
 		return 0;
 	}
+	value = cost(f, n, n->parent, n->name, size);
 	r = check_room(f, n->junk, n->charged, value);
 	if (r < 0)
 		return r;
@@ -63,12 +76,12 @@ void space_recount(struct folder *f)
 	for (struct node *n = root; n; n = node_next(root, n)) {
 		n->charged = 0;
 		if (n->parent)
-			set_charge(f, n, cost(f, n, strlen(n->name), n->size));
+			set_charge(f, n, cost(f, n, n->parent, n->name, n->size));
 	}
 }
 
 int space_check_move(const struct folder *f, const struct node *n, const struct node *over,
-	const char *name, bool junk)
+	const struct node *dir, const char *name, bool junk)
 {
 	uint64_t moved = 0, old = 0;
 
@@ -76,7 +89,7 @@ int space_check_move(const struct folder *f, const struct node *n, const struct 
 		for (const struct node *c = n; c; c = node_next(n, c))
 			moved += c->charged;
 	} else if (!junk) {
-		moved = cost(f, n, strlen(name), n->size);
+		moved = cost(f, n, dir, name, n->size);
 		old = n->charged;
 	}
 	if (over && !over->junk)

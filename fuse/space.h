@@ -9,6 +9,6 @@
 must_check int space_charge(struct folder *f, struct node *n, uint64_t size);
 void space_release(struct folder *f, struct node *n);
 void space_recount(struct folder *f);
-/* Whether the node may take this name (replacing `over`), being junk there or not. */
+/* Whether the node may take this name in `dir` (replacing `over`), being junk there or not. */
 must_check int space_check_move(const struct folder *f, const struct node *n,
-	const struct node *over, const char *name, bool junk);
+	const struct node *over, const struct node *dir, const char *name, bool junk);

@@ -33,24 +33,29 @@ int romfs_align_parse(char *text, struct romfs_align *out, struct error *err)
 	return 0;
 }
 
-uint32_t romfs_pack_align(
-	const struct romfs_pack_options *options, const struct romfs_tree *tree, uint32_t index)
+uint32_t romfs_pack_align_path(const struct romfs_pack_options *options, const char *path)
 {
-	char path[(ROMFS_DEPTH_MAX + 1) * (ROMFS_NAME_MAX + 1)];
-	bool have_path = false;
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
 
 	for (size_t i = 0; options && i < options->n_aligns; i++) {
 		const struct romfs_align *a = &options->aligns[i];
 		bool on_path = strchr(a->pattern, '/');
 
 		assert(a->align && !(a->align & (a->align - 1)));
-		if (on_path && !have_path) {
-			romfs_tree_path(tree, index, path, sizeof(path));
-			have_path = true;
-		}
-		if (fnmatch(a->pattern, on_path ? path : romfs_tree_name(tree, index),
-			    on_path ? FNM_PATHNAME : 0) == 0)
+		if (fnmatch(a->pattern, on_path ? path : name, on_path ? FNM_PATHNAME : 0) == 0)
 			return a->align;
 	}
 	return 1;
+}
+
+uint32_t romfs_pack_align(
+	const struct romfs_pack_options *options, const struct romfs_tree *tree, uint32_t index)
+{
+	char path[(ROMFS_DEPTH_MAX + 1) * (ROMFS_NAME_MAX + 1)];
+
+	if (!options || options->n_aligns == 0)
+		return 1;
+	romfs_tree_path(tree, index, path, sizeof(path));
+	return romfs_pack_align_path(options, path);
 }

@@ -36,6 +36,7 @@ must_check int romfs_pack(struct romfs_tree *tree, const struct romfs_pack_optio
 	uint64_t *size, struct error *err);
 
 /* The alignment that the options ask for this file's data; 1 where no pattern matches. */
+uint32_t romfs_pack_align_path(const struct romfs_pack_options *options, const char *path);
 uint32_t romfs_pack_align(
 	const struct romfs_pack_options *options, const struct romfs_tree *tree, uint32_t index);
 
