@@ -44,14 +44,20 @@ struct dev_session_options {
  *   -ETIMEDOUT  nothing answers within 5 s
  *   others   from opening the tty
  * A board without rom_ioctl, or with no or negative segments, is NOT an error here: the
- * info tells (dev_session_explain says it in words). On failure the board is given back as
+ * info tells (dev_session_target says it in words). On failure the board is given back as
  * it was: raw mode left, program running again. */
 must_check int dev_session_open(const char *port, const struct dev_session_options *options,
 	struct dev_session **out, struct error *err);
 
+/* The same over a transport that is open already; takes it over, also on failure. */
+must_check int dev_session_open_on(struct dev_transport *transport,
+	const struct dev_session_options *options, struct dev_session **out,
+	struct error *err);
+
 const struct dev_board_info *dev_session_info(const struct dev_session *s);
 
-/* -ENODEV with a sentence that says why this board has no usable partition `number`. */
+/* -ENODEV with a sentence that says why this board has no usable partition `number`. The
+ * target must be freed before the session is closed. */
 must_check int dev_session_target(struct dev_session *s, unsigned number,
 	struct dev_target **out, struct error *err);
 

@@ -6,6 +6,7 @@
  * the cancel descriptor (-ECANCELED), or by the device going away (-ENODEV). */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -31,6 +32,9 @@ struct dev_transport {
 	const struct dev_transport_ops *ops;
 	const char *name; /* for messages: "/dev/ttyACM0" */
 	uint64_t bytes_in, bytes_out; /* counted by the implementation */
+	/* The board is being given back: the cancel descriptor counts no more, only the
+	 * (short) deadlines do. */
+	bool finishing;
 };
 
 static inline void dev_transport_free(struct dev_transport *t)

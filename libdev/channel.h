@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* How bytes get to and from one partition: the layer between the targets, which know
+ * ranges and rules, and the REPL. Two implementations: statements (works everywhere, slow)
+ * and the agent (a program on the board that speaks binary frames).
+ *
+ * Ranges have been checked by target.c. A channel cuts them into what the board's heap and
+ * the line bear, gives each step its own deadline, and checks each result. After an error
+ * the session is over. */
+#pragma once
+
+#include "libdev/learn.h"
+#include "libdev/repl.h"
+#include "libdev/target.h"
+
+struct dev_channel;
+
+struct dev_channel_ops {
+	/* Makes the partition the one that the others work on. */
+	int (*select)(struct dev_channel *c, const struct dev_geometry *g, bool buffer,
+		struct error *err);
+	int (*read)(struct dev_channel *c, uint64_t off, void *buf, size_t len,
+		struct error *err);
+	int (*hash)(struct dev_channel *c, uint64_t off, uint64_t len, uint64_t step,
+		uint8_t (*out)[SHA256_SIZE], struct error *err);
+	int (*erase)(struct dev_channel *c, uint64_t off, uint64_t len, struct error *err);
+	int (*program)(struct dev_channel *c, uint64_t off, const void *buf, size_t len,
+		struct error *err);
+	/* Back to the raw REPL's prompt. */
+	int (*leave)(struct dev_channel *c, struct error *err);
+	void (*free)(struct dev_channel *c);
+};
+
+struct dev_channel {
+	const struct dev_channel_ops *ops;
+	struct repl *repl;
+	const struct dev_board_info *info;
+	const struct board_caps *caps;
+	struct dev_geometry geometry; /* of the selected partition */
+};
+
+static inline void dev_channel_free(struct dev_channel *c)
+{
+	if (c)
+		c->ops->free(c);
+}
+DEFINE_CLEANUP(struct dev_channel *, dev_channel_free);
+
+/* `info` and `caps` stay the caller's and must outlive the channel. */
+must_check int dev_channel_statements(struct repl *r, const struct dev_board_info *info,
+	const struct board_caps *caps, struct dev_channel **out, struct error *err);
+
+/* -EOPNOTSUPP where the board lacks what the agent needs; the prompt is there again, and
+ * statements will do. */
+must_check int dev_channel_agent(struct repl *r, const struct dev_board_info *info,
+	const struct board_caps *caps, struct dev_channel **out, struct error *err);
+
+/* --- shared by the two ---------------------------------------------------------- */
+
+#define CHANNEL_REPLY_MS 3000u /* for the board to answer at all, beside its work */
+
+/* Sends the functions of this partition: g(off,len) gives bytes, e(off,len) erases and
+ * gives (error, offset), p(off,buf) programs and gives an error, h(off,len) a SHA-256;
+ * error is 0 or a negative errno. See helpers.c. */
+must_check int channel_send_helpers(struct dev_channel *c, const struct dev_geometry *g,
+	bool buffer, struct error *err);
+/* Runs a statement that must print one line or more and raise nothing. */
+must_check int channel_run(struct dev_channel *c, const char *code, uint64_t work_ms,
+	struct repl_reply *reply, struct error *err);
+/* The board refused: -EIO with a sentence. */
+int channel_refused(struct dev_channel *c, const char *doing, uint64_t off, int64_t code,
+	struct error *err);
+/* Bytes per step: a power of two times the write unit, so that `share` of them fit into the
+ * free heap; 0 where not even one write unit does. At most `max`, or one write unit. */
+size_t channel_step(const struct dev_channel *c, unsigned share, size_t max);
+/* How far from `off` a single step may go: not over the end of an erase block on block
+ * devices, whose writeblocks() addresses by block. */
+size_t channel_clip(const struct dev_channel *c, uint64_t off, size_t len, size_t step);
+uint64_t channel_program_ms(const struct dev_channel *c, size_t len);
+/* So many erase blocks in one request, that it ends within a few seconds. */
+uint64_t channel_erase_batch(const struct dev_channel *c);
+uint64_t channel_hash_ms(uint64_t len);

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* The Python functions that make partitions alike on the board, and what the channels
+ * share around them. */
+#include <errno.h>
+#include <string.h>
+
+#include "libdev/channel.h"
+#include "util/text.h"
+
+/* c calls a function of the flash and gives 0 or an error. Ports differ: None and 0 are
+ * success; negative numbers, OSError with a number or with a text are not. What else comes
+ * back is told as it is, and what else is raised ends the statement. */
+static const char common[] =
+	"import vfs\n"
+	"I=vfs.rom_ioctl\n"
+	"N=%u\n"
+	"B=%u\n"
+	"d=I(2,N)\n"
+	"def c(f,*a):\n"
+	" try:return int(f(*a)or 0)\n"
+	" except OSError as x:\n"
+	"  r=x.args and x.args[0]\n"
+	"  return -abs(r)if isinstance(r,int)and r else -5\n";
+
+/* Reading, best way first. A slice of a memoryview starts below 16 MiB on 32-bit boards
+ * (py/objarray.h keeps the offset in 24 bits), hence by address behind that. */
+static const char by_address[] =
+	"import uctypes\n"
+	"A=uctypes.addressof(d)\n"
+	"def g(o,n):return uctypes.bytearray_at(A+o,n)\n";
+static const char by_view[] =
+	"m=memoryview(d)\n"
+	"def g(o,n):return m[o:o+n]\n";
+static const char by_blocks[] =
+	"def g(o,n):\n"
+	" b=bytearray(n)\n"
+	" if c(d.readblocks,o//B,b,o%B):raise OSError(5)\n"
+	" return b\n";
+
+static const char hashing[] =
+	"from hashlib import sha256\n"
+	"def h(o,n):\n"
+	" s=sha256()\n"
+	" while n>0:\n"
+	"  k=min(n,%u)\n"
+	"  s.update(g(o,k))\n"
+	"  o+=k\n"
+	"  n-=k\n"
+	" return s.digest()\n";
+
+/* Always the 4-argument writeblocks: the other form erases. */
+static const char block_device[] =
+	"def e(o,n):\n"
+	" for b in range(o//B,(o+n)//B):\n"
+	"  r=c(d.ioctl,6,b)\n"
+	"  if r:return r,b*B\n"
+	" return 0,o\n"
+	"def p(o,b):return c(d.writeblocks,o//B,b,o%B)\n";
+/* Prepare gives the smallest write size, or an error. */
+static const char partial[] =
+	"def e(o,n):return min(0,c(I,3,N,o,n)),o\n"
+	"def p(o,b):return c(I,4,N,o,b)\n";
+static const char whole[] =
+	"def e(o,n):return min(0,c(I,3,N,n)),o\n"
+	"def p(o,b):return c(I,4,N,o,b)\n";
+
+#define VIEW_MAX (16u << 20)
+#define COPY_PIECE 512u	    /* readblocks copies into the heap */
+#define IN_PLACE_PIECE 32768u /* lets Ctrl-C and background tasks in between */
+
+static const char *operations(enum dev_target_kind kind)
+{
+	switch (kind) {
+	case DEV_TARGET_BLOCK:
+		return block_device;
+	case DEV_TARGET_PARTIAL:
+		return partial;
+	case DEV_TARGET_WHOLE:
+		return whole;
+	default:
+		return "";
+	}
+}
+
+static int run_helpers(struct dev_channel *c, const char *code, struct error *err)
+{
+	char out[256];
+	struct repl_reply reply = {.out = out, .cap = sizeof(out)};
+
+	return channel_run(c, code, 0, &reply, err);
+}
+
+int channel_send_helpers(struct dev_channel *c, const struct dev_geometry *g, bool buffer,
+	struct error *err)
+{
+	const char *reader = by_blocks;
+	char code[1024];
+	int r;
+
+	if (buffer)
+		reader = g->has_address && g->size > VIEW_MAX ? by_address : by_view;
+	else if (g->kind != DEV_TARGET_BLOCK)
+		return error_set(err, -EIO, "%s: rom%u cannot be read", repl_name(c->repl),
+			g->number);
+	snprintf(code, sizeof(code), common, g->number, g->erase_block);
+	r = run_helpers(c, code, err);
+	if (r == 0) {
+		snprintf(code, sizeof(code), "%s%s", reader, operations(g->kind));
+		r = run_helpers(c, code, err);
+	}
+	if (r == 0 && c->info->has_hashlib) {
+		snprintf(code, sizeof(code), hashing, buffer ? IN_PLACE_PIECE : COPY_PIECE);
+		r = run_helpers(c, code, err);
+	}
+	return r;
+}
+
+static bool is_line_error(const char *exception)
+{
+	static const char *const starts[] = {
+		"SyntaxError", "IndentationError", "NameError", "ValueError: line"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
+		if (strncmp(exception, starts[i], strlen(starts[i])) == 0)
+			return true;
+	return false;
+}
+
+int channel_run(struct dev_channel *c, const char *code, uint64_t work_ms,
+	struct repl_reply *reply, struct error *err)
+{
+	size_t len = strlen(code);
+	uint64_t ms = CHANNEL_REPLY_MS + work_ms +
+		      2 * repl_line_ms(c->repl, len + reply->cap);
+	int r = 1;
+
+	/* What a lost byte on the line makes of a statement is a syntax error, mostly, or
+	 * fails the checks that stand in it; it has done nothing then. */
+	for (unsigned i = 0; r > 0 && i < 4; i++) {
+		r = repl_exec(c->repl, code, len, deadline_in(ms), reply, err);
+		if (r > 0 && !is_line_error(reply->exception))
+			break;
+	}
+	if (r > 0)
+		return error_set(err, -EIO, "%s: rom%u: the board raised %s",
+			repl_name(c->repl), c->geometry.number, reply->exception);
+	return r;
+}
+
+int channel_refused(struct dev_channel *c, const char *doing, uint64_t off, int64_t code,
+	struct error *err)
+{
+	const char *name = code < 0 && code > -200 ? strerror((int)-code) : "unknown";
+
+	return error_set(err, -EIO,
+		"%s: rom%u: the board reported error %lld (%s) %s at 0x%llx",
+		repl_name(c->repl), c->geometry.number, (long long)code, name, doing,
+		(unsigned long long)off);
+}
+
+size_t channel_step(const struct dev_channel *c, unsigned share, size_t max)
+{
+	size_t unit = c->geometry.write_unit, step = unit;
+	uint64_t fit = c->info->heap_free / share;
+
+	if (unit > fit)
+		return 0;
+	while (step * 2 <= max && step * 2 <= fit)
+		step *= 2;
+	return step;
+}
+
+size_t channel_clip(const struct dev_channel *c, uint64_t off, size_t len, size_t step)
+{
+	if (c->geometry.kind == DEV_TARGET_BLOCK)
+		step = MIN(step, c->geometry.erase_block - off % c->geometry.erase_block);
+	return MIN(len, step);
+}
+
+uint64_t channel_program_ms(const struct dev_channel *c, size_t len)
+{
+	return ((len + 4095) / 4096) * c->geometry.program_ms_max;
+}
+
+uint64_t channel_erase_batch(const struct dev_channel *c)
+{
+	unsigned ms = MAX(c->geometry.erase_ms_max, 1u);
+
+	return c->geometry.no_erase ? 4096 : MAX(1u, 6400u / ms);
+}
+
+/* Software SHA-256 on a slow Cortex-M0, read through readblocks: 25 KiB/s is very slow. */
+uint64_t channel_hash_ms(uint64_t len)
+{
+	return len / 25;
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+#include "libdev/session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libdev/channel.h"
+#include "libdev/learn.h"
+#include "libdev/repl.h"
+
+#define OPEN_MS 4500u  /* from the open port to the known board, or to an error */
+#define ENTER_MS 3800u /* of it, to find the prompt */
+#define GIVE_BACK_MS 400u /* an open that failed gives back quickly: 5 s in all */
+#define CLOSE_MS 4000u
+
+struct dev_session {
+	struct dev_transport *transport;
+	struct repl *repl;
+	struct dev_board_info info;
+	struct board_caps caps;
+	struct dev_channel *channel;
+	struct dev_session_options options;
+	int selected; /* partition that the channel works on; -1: none */
+	bool unmounted;
+	bool lost; /* the prompt is not where it should be */
+};
+
+struct board_target {
+	struct dev_target base;
+	struct dev_session *session;
+	bool buffer;
+};
+
+/* --- targets ---------------------------------------------------------------------- */
+
+static struct board_target *board_target_of(struct dev_target *t)
+{
+	return container_of(t, struct board_target, base);
+}
+
+static int note(struct dev_session *s, int r)
+{
+	if (r < 0)
+		s->lost = true;
+	return r;
+}
+
+static int make_channel(struct dev_session *s, struct error *err)
+{
+	return dev_channel_statements(s->repl, &s->info, &s->caps, &s->channel, err);
+}
+
+/* The channel, working on this target's partition. */
+static int select_target(struct board_target *t, struct dev_channel **out, struct error *err)
+{
+	struct dev_session *s = t->session;
+	int r;
+
+	if (s->lost)
+		return error_set(err, -EIO,
+			"%s: the session has failed before; open it again", s->transport->name);
+	if (!s->channel) {
+		r = make_channel(s, err);
+		if (r < 0)
+			return note(s, r);
+	}
+	if (s->selected != (int)t->base.geometry.number) {
+		r = s->channel->ops->select(s->channel, &t->base.geometry, t->buffer, err);
+		if (r < 0)
+			return note(s, r);
+		s->selected = (int)t->base.geometry.number;
+	}
+	*out = s->channel;
+	return 0;
+}
+
+/* VfsRom keeps pointers into flash from the mount on: nothing may read there any more. */
+static int unmount(struct dev_session *s, struct error *err)
+{
+	static const char code[] =
+		"import vfs\n"
+		"try:vfs.umount('/rom')\n"
+		"except OSError:pass\n";
+	char out[128];
+	struct repl_reply reply = {.out = out, .cap = sizeof(out)};
+	int r;
+
+	if (s->unmounted || !s->caps.umountable)
+		return 0;
+	r = repl_exec(s->repl, code, sizeof(code) - 1, deadline_in(CHANNEL_REPLY_MS), &reply,
+		err);
+	if (r > 0)
+		r = error_set(err, -EIO, "%s: /rom cannot be unmounted: %s",
+			s->transport->name, reply.exception);
+	if (r < 0)
+		return note(s, r);
+	s->unmounted = true;
+	return 0;
+}
+
+/* The first write of a session: the partition is taken out of use. This needs the prompt,
+ * so an agent that runs already is ended; the next operation starts it again. */
+static int select_to_write(struct board_target *t, struct dev_channel **out,
+	struct error *err)
+{
+	struct dev_session *s = t->session;
+	int r;
+
+	if (!s->unmounted && !s->lost) {
+		r = s->channel ? s->channel->ops->leave(s->channel, err) : 0;
+		if (r < 0)
+			return note(s, r);
+		r = unmount(s, err);
+		if (r < 0)
+			return r;
+		s->unmounted = true;
+	}
+	return select_target(t, out, err);
+}
+
+static int board_read(
+	struct dev_target *base, uint64_t off, void *buf, size_t len, struct error *err)
+{
+	struct board_target *t = board_target_of(base);
+	struct dev_channel *c;
+	int r = select_target(t, &c, err);
+
+	return r < 0 ? r : note(t->session, c->ops->read(c, off, buf, len, err));
+}
+
+static int board_hash(struct dev_target *base, uint64_t off, uint64_t len, uint64_t step,
+	uint8_t (*out)[SHA256_SIZE], struct error *err)
+{
+	struct board_target *t = board_target_of(base);
+	struct dev_channel *c;
+	int r = select_target(t, &c, err);
+
+	return r < 0 ? r : note(t->session, c->ops->hash(c, off, len, step, out, err));
+}
+
+static int board_erase(
+	struct dev_target *base, uint64_t off, uint64_t len, struct error *err)
+{
+	struct board_target *t = board_target_of(base);
+	struct dev_channel *c;
+	int r = select_to_write(t, &c, err);
+
+	return r < 0 ? r : note(t->session, c->ops->erase(c, off, len, err));
+}
+
+static int board_program(
+	struct dev_target *base, uint64_t off, const void *buf, size_t len, struct error *err)
+{
+	struct board_target *t = board_target_of(base);
+	struct dev_channel *c;
+	int r = select_to_write(t, &c, err);
+
+	return r < 0 ? r : note(t->session, c->ops->program(c, off, buf, len, err));
+}
+
+/* rom_ioctl(5) answers -22 on every port of today, and block devices have nothing like it:
+ * there is nothing to tell the board. */
+static int board_finish(struct dev_target *base, struct error *err)
+{
+	struct dev_session *s = board_target_of(base)->session;
+
+	if (s->lost)
+		return error_set(err, -EIO, "%s: the session has failed", s->transport->name);
+	return 0;
+}
+
+static void board_free(struct dev_target *base)
+{
+	free(board_target_of(base));
+}
+
+static const struct dev_target_ops board_ops = {
+	.read = board_read,
+	.hash = board_hash,
+	.erase = board_erase,
+	.program = board_program,
+	.finish = board_finish,
+	.free = board_free,
+};
+
+static int no_partition(struct dev_session *s, unsigned number, struct error *err)
+{
+	const struct dev_board_info *i = &s->info;
+	const char *what = i->machine[0] ? i->machine : "this board";
+
+	if (!i->has_rom_ioctl)
+		return error_set(err, -ENODEV,
+			"this board has no ROM partitions: its firmware (%s %s, %s) is built "
+			"without ROMFS; install one that has it (MicroPython 1.25 or later, for "
+			"some boards a variant)", i->implementation, i->firmware, what);
+	if (i->segments <= 0)
+		return error_set(err, -ENODEV,
+			"this board has no ROM partitions: its firmware (%s, %s) has ROMFS, but "
+			"no flash is set aside for it (it answers %d)", i->firmware, what,
+			i->segments);
+	if (number >= (unsigned)i->segments || number >= DEV_PARTITIONS_MAX)
+		return error_set(err, -ENODEV, "this board has no partition rom%u, but %d: "
+			"the last is rom%d", number, i->segments, i->segments - 1);
+	return error_set(err, -ENODEV, "%s", s->caps.segments[number].reason);
+}
+
+int dev_session_target(struct dev_session *s, unsigned number, struct dev_target **out,
+	struct error *err)
+{
+	struct board_target *t;
+
+	if (number >= DEV_PARTITIONS_MAX || !s->caps.segments[number].usable)
+		return no_partition(s, number, err);
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return error_set(err, -ENOMEM, "out of memory");
+	t->base.ops = &board_ops;
+	t->base.geometry = s->info.partitions[s->caps.segments[number].index];
+	t->session = s;
+	t->buffer = s->caps.segments[number].buffer;
+	*out = &t->base;
+	return 0;
+}
+
+/* --- sessions --------------------------------------------------------------------- */
+
+static void session_free(struct dev_session *s)
+{
+	if (!s)
+		return;
+	dev_channel_free(s->channel);
+	repl_free(s->repl);
+	dev_transport_free(s->transport);
+	free(s);
+}
+DEFINE_CLEANUP(struct dev_session *, session_free);
+
+int dev_session_open_on(struct dev_transport *transport,
+	const struct dev_session_options *options, struct dev_session **out,
+	struct error *err)
+{
+	_cleanup_(session_freep) struct dev_session *s = calloc(1, sizeof(*s));
+	deadline_t deadline = deadline_in(OPEN_MS);
+	int r;
+
+	if (!s) {
+		dev_transport_free(transport);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	s->transport = transport;
+	s->options = *options;
+	s->selected = -1;
+	s->repl = repl_new(transport, options->baud, options->log);
+	if (!s->repl)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = repl_enter(s->repl, MIN(deadline, deadline_in(ENTER_MS)), err);
+	if (r < 0)
+		return r;
+	r = learn_board(s->repl, &s->info, &s->caps, deadline, err);
+	if (r < 0) {
+		transport->finishing = true;
+		repl_leave(s->repl, false, deadline_in(GIVE_BACK_MS), NULL);
+		return r;
+	}
+	*out = TAKE_PTR(s);
+	return 0;
+}
+
+int dev_session_open(const char *port, const struct dev_session_options *options,
+	struct dev_session **out, struct error *err)
+{
+	struct dev_tty_options tty = {.baud = options->baud, .cancel_fd = options->cancel_fd};
+	struct dev_transport *transport;
+	int r = dev_tty_open(port, &tty, &transport, err);
+
+	return r < 0 ? r : dev_session_open_on(transport, options, out, err);
+}
+
+const struct dev_board_info *dev_session_info(const struct dev_session *s)
+{
+	return &s->info;
+}
+
+int dev_session_close(struct dev_session *s, struct error *err)
+{
+	int r = 0;
+
+	if (!s)
+		return 0;
+	s->transport->finishing = true;
+	if (s->channel && !s->lost && s->channel->ops->leave(s->channel, NULL) < 0)
+		s->lost = true;
+	r = repl_leave(s->repl, s->lost, deadline_in(CLOSE_MS), err);
+	session_free(s);
+	return r;
+}
+
+void dev_session_closep(struct dev_session **s)
+{
+	if (*s)
+		dev_session_close(*s, NULL);
+}
+
+void dev_session_traffic(const struct dev_session *s, uint64_t *in, uint64_t *out)
+{
+	*in = s->transport->bytes_in;
+	*out = s->transport->bytes_out;
+}

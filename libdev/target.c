@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/* Bounds and counters: the same for every kind of target. */
+#include "libdev/target.h"
+
+#include <errno.h>
+
+static int outside(struct dev_target *t, const char *what, uint64_t off, uint64_t len,
+	struct error *err)
+{
+	return error_set(err, -EINVAL,
+		"rom%u: %s of 0x%llx bytes at 0x%llx does not fit its %llu bytes in units of "
+		"%u (erase) and %u (program)", t->geometry.number, what,
+		(unsigned long long)len, (unsigned long long)off,
+		(unsigned long long)t->geometry.size, t->geometry.erase_block,
+		t->geometry.write_unit);
+}
+
+static bool inside(const struct dev_target *t, uint64_t off, uint64_t len)
+{
+	return off <= t->geometry.size && len <= t->geometry.size - off;
+}
+
+/* Whole units; an image file may end in the middle of one. */
+static bool in_units(const struct dev_target *t, uint64_t off, uint64_t len, uint32_t unit)
+{
+	if (off % unit != 0)
+		return false;
+	return len % unit == 0 ||
+	       (t->geometry.kind == DEV_TARGET_IMAGE && off + len == t->geometry.size);
+}
+
+static bool writable(const struct dev_target *t)
+{
+	return t->geometry.kind != DEV_TARGET_READONLY;
+}
+
+static int read_only(struct dev_target *t, struct error *err)
+{
+	return error_set(err, -EROFS, "rom%u cannot be written: this firmware only reads it",
+		t->geometry.number);
+}
+
+int dev_target_read(
+	struct dev_target *t, uint64_t off, void *buf, size_t len, struct error *err)
+{
+	int r;
+
+	if (!inside(t, off, len))
+		return outside(t, "reading", off, len, err);
+	if (len == 0)
+		return 0;
+	r = t->ops->read(t, off, buf, len, err);
+	if (r == 0)
+		t->counters.read_bytes += len;
+	return r;
+}
+
+int dev_target_hash(struct dev_target *t, uint64_t off, uint64_t len, uint64_t step,
+	uint8_t (*out)[SHA256_SIZE], struct error *err)
+{
+	int r;
+
+	if (!inside(t, off, len) || step == 0)
+		return outside(t, "hashing", off, len, err);
+	if (len == 0)
+		return 0;
+	r = t->ops->hash(t, off, len, MIN(step, len), out, err);
+	if (r == 0)
+		t->counters.hashed_bytes += len;
+	return r;
+}
+
+int dev_target_erase(struct dev_target *t, uint64_t off, uint64_t len, struct error *err)
+{
+	uint32_t block = t->geometry.erase_block;
+	int r;
+
+	if (!writable(t))
+		return read_only(t, err);
+	if (!inside(t, off, len) || !in_units(t, off, len, block) ||
+		(t->geometry.prefix_erase && off != 0))
+		return outside(t, "erasing", off, len, err);
+	if (len == 0)
+		return 0;
+	r = t->ops->erase(t, off, len, err);
+	if (r == 0)
+		t->counters.erased_blocks += (len + block - 1) / block;
+	return r;
+}
+
+int dev_target_program(
+	struct dev_target *t, uint64_t off, const void *buf, size_t len, struct error *err)
+{
+	int r;
+
+	if (!writable(t))
+		return read_only(t, err);
+	if (!inside(t, off, len) || !in_units(t, off, len, t->geometry.write_unit))
+		return outside(t, "programming", off, len, err);
+	if (len == 0)
+		return 0;
+	r = t->ops->program(t, off, buf, len, err);
+	if (r == 0)
+		t->counters.programmed_bytes += len;
+	return r;
+}
+
+int dev_target_finish(struct dev_target *t, struct error *err)
+{
+	return t->ops->finish(t, err);
+}
+
+void dev_target_free(struct dev_target *t)
+{
+	if (t)
+		t->ops->free(t);
+}
+
+const char *dev_target_kind_name(enum dev_target_kind kind)
+{
+	switch (kind) {
+	case DEV_TARGET_BLOCK:
+		return "block device";
+	case DEV_TARGET_PARTIAL:
+		return "partial erase";
+	case DEV_TARGET_WHOLE:
+		return "whole erase";
+	case DEV_TARGET_READONLY:
+		return "read-only";
+	case DEV_TARGET_IMAGE:
+		return "image file";
+	}
+	return "unknown";
+}

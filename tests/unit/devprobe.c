@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/* Drives libdev by hand: opens a port, tells what the board is, and runs the operations
+ * given, each on partition N (-p, default 0).
+ *
+ *   devprobe [-v] [-n] [-p N] PORT [info] [read OFF LEN FILE] [hash OFF LEN STEP]
+ *            [erase OFF LEN] [program OFF FILE] [time]
+ *
+ * -n: no agent. -v: what goes over the line. `time` prints how long the last one took. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libdev/session.h"
+#include "util/clock.h"
+#include "util/io.h"
+
+static void print_log(void *data, int level, const char *text)
+{
+	fprintf(stderr, "<%d> %s\n", level, text);
+}
+
+static void print_info(const struct dev_board_info *i)
+{
+	printf("implementation %s\nfirmware %s\nmachine %s\nplatform %s\nunique_id %s\n"
+	       "mpy %u\nheap_free %" PRIu64 "\n", i->implementation, i->firmware, i->machine,
+		i->platform, i->unique_id, i->mpy, i->heap_free);
+	printf("has deflate=%d hashlib=%d binascii=%d stdin_buffer=%d raw_paste=%d "
+	       "rom_ioctl=%d\nsegments %d\n", i->has_deflate, i->has_hashlib,
+		i->has_binascii, i->has_stdin_buffer, i->has_raw_paste, i->has_rom_ioctl,
+		i->segments);
+	for (unsigned n = 0; n < i->n_partitions; n++) {
+		const struct dev_geometry *g = &i->partitions[n];
+
+		printf("rom%u %s size %" PRIu64 " erase %u write %u%s%s address %" PRIx64
+		       " erase_ms %u program_ms %u\n", g->number,
+			dev_target_kind_name(g->kind), g->size, g->erase_block, g->write_unit,
+			g->no_erase ? " no_erase" : "", g->prefix_erase ? " prefix" : "",
+			g->has_address ? g->address : 0, g->erase_ms_max, g->program_ms_max);
+	}
+}
+
+static int do_read(struct dev_target *t, char **a, struct error *err)
+{
+	size_t len = strtoul(a[1], NULL, 0);
+	_cleanup_free_ char *buf = malloc(len + 1);
+	_cleanup_fclose_ FILE *f = fopen(a[2], "wb");
+	int r = buf && f ? dev_target_read(t, strtoul(a[0], NULL, 0), buf, len, err) : -12;
+
+	if (r == 0 && fwrite(buf, 1, len, f) != len)
+		r = -5;
+	return r;
+}
+
+static int do_hash(struct dev_target *t, char **a, struct error *err)
+{
+	uint64_t off = strtoul(a[0], NULL, 0), len = strtoul(a[1], NULL, 0);
+	uint64_t step = strtoul(a[2], NULL, 0), n = step ? (len + step - 1) / step : 0;
+	_cleanup_free_ uint8_t(*out)[SHA256_SIZE] = calloc(n + 1, SHA256_SIZE);
+	int r = out ? dev_target_hash(t, off, len, step, out, err) : -12;
+
+	for (uint64_t i = 0; r == 0 && i < n; i++) {
+		printf("%08" PRIx64 " ", off + i * step);
+		for (unsigned k = 0; k < SHA256_SIZE; k++)
+			printf("%02x", out[i][k]);
+		putchar('\n');
+	}
+	return r;
+}
+
+static int do_program(struct dev_target *t, char **a, struct error *err)
+{
+	_cleanup_fclose_ FILE *f = fopen(a[1], "rb");
+	_cleanup_free_ char *buf = malloc(64u << 20);
+	size_t len = f && buf ? fread(buf, 1, 64u << 20, f) : 0;
+
+	return len ? dev_target_program(t, strtoul(a[0], NULL, 0), buf, len, err) : -5;
+}
+
+static int do_erase(struct dev_target *t, char **a, struct error *err)
+{
+	return dev_target_erase(t, strtoul(a[0], NULL, 0), strtoul(a[1], NULL, 0), err);
+}
+
+static const struct {
+	const char *name;
+	int args;
+	int (*run)(struct dev_target *t, char **args, struct error *err);
+} commands[] = {
+	{"read", 3, do_read}, {"hash", 3, do_hash}, {"erase", 2, do_erase},
+	{"program", 2, do_program},
+};
+
+static int run(struct dev_session *s, unsigned number, char **argv, int argc,
+	struct error *err)
+{
+	_cleanup_(dev_target_freep) struct dev_target *t = NULL;
+	uint64_t start = clock_ms(), took = 0;
+	int r = 0;
+
+	for (int i = 0; i < argc && r == 0; i++) {
+		if (strcmp(argv[i], "info") == 0) {
+			print_info(dev_session_info(s));
+			continue;
+		}
+		if (strcmp(argv[i], "time") == 0) {
+			printf("%" PRIu64 " ms\n", took);
+			continue;
+		}
+		if (!t)
+			r = dev_session_target(s, number, &t, err);
+		for (size_t c = 0; r == 0 && c < ARRAY_SIZE(commands); c++) {
+			if (strcmp(argv[i], commands[c].name) != 0 ||
+				i + commands[c].args >= argc)
+				continue;
+			start = clock_ms();
+			r = commands[c].run(t, argv + i + 1, err);
+			took = clock_ms() - start;
+			i += commands[c].args;
+			break;
+		}
+	}
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct log_sink sink = {.write = print_log};
+	struct dev_session_options options = {.cancel_fd = -1};
+	struct dev_session *s = NULL;
+	struct error err = {0}, close_err = {0};
+	unsigned number = 0;
+	uint64_t in, out;
+	int opt, r;
+
+	while ((opt = getopt(argc, argv, "+vnp:b:")) != -1) {
+		if (opt == 'v')
+			options.log = &sink;
+		else if (opt == 'n')
+			options.no_agent = true;
+		else if (opt == 'p')
+			number = (unsigned)strtoul(optarg, NULL, 0);
+		else if (opt == 'b')
+			options.baud = (unsigned)strtoul(optarg, NULL, 0);
+		else
+			return 2;
+	}
+	if (optind >= argc)
+		return 2;
+	r = dev_session_open(argv[optind], &options, &s, &err);
+	if (r == 0) {
+		r = run(s, number, argv + optind + 1, argc - optind - 1, &err);
+		dev_session_traffic(s, &in, &out);
+		printf("bytes in %" PRIu64 " out %" PRIu64 "\n", in, out);
+		if (dev_session_close(s, &close_err) < 0)
+			printf("close: %s\n", close_err.text);
+	}
+	if (r < 0)
+		printf("error %d: %s\n", r, err.text);
+	return r < 0;
+}
