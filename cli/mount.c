@@ -230,12 +230,22 @@ static int take_option(struct mounting *m, int c, char **argv, bool *done)
 		err.text[0] ? err.text : "this number makes no sense here");
 }
 
+/* Without looking at links, unlike realpath(3). */
+static int make_absolute(const char *path, char **out)
+{
+	_cleanup_free_ char *cwd = path[0] == '/' ? strdup("") : getcwd(NULL, 0);
+
+	if (!cwd)
+		return -errno;
+	return asprintf(out, "%s%s%s", cwd, path[0] == '/' ? "" : "/", path) < 0 ? -ENOMEM : 0;
+}
+
 static int resolve(struct mounting *m, char **argv, struct error *err)
 {
 	struct stat st;
+	int r = 0;
 
-	m->target = realpath(argv[0], NULL);
-	if (!m->target || stat(m->target, &st) < 0)
+	if (stat(argv[0], &st) < 0)
 		return error_set(err, -errno, "%s: %s", argv[0], strerror(errno));
 	if (!S_ISCHR(st.st_mode) && !S_ISREG(st.st_mode))
 		return error_set(err, -EINVAL, "%s is neither a serial port nor an image file",
@@ -243,17 +253,20 @@ static int resolve(struct mounting *m, char **argv, struct error *err)
 	m->plane.attach.flash.is_image = S_ISREG(st.st_mode);
 	/* A port keeps the name that was given: /dev/serial/by-id/... finds the board again
 	 * when it comes back as another ttyACM. */
-	if (S_ISCHR(st.st_mode) && argv[0][0] == '/') {
-		free(m->target);
-		m->target = strdup(argv[0]);
-	}
+	if (S_ISREG(st.st_mode))
+		m->target = realpath(argv[0], NULL);
+	else
+		r = make_absolute(argv[0], &m->target);
+	if (r < 0 || !m->target)
+		return error_set(err, r < 0 ? r : -errno, "%s: %s", argv[0],
+			strerror(r < 0 ? -r : errno));
 	m->mountpoint = realpath(argv[1], NULL);
 	if (!m->mountpoint)
 		return error_set(err, -errno, "%s: %s", argv[1],
 			errno == ENOTCONN ? "a mount whose program has died; "
 					    "'fusermount3 -u' it first"
 					  : strerror(errno));
-	return m->target ? 0 : -ENOMEM;
+	return 0;
 }
 
 int cmd_mount(int argc, char **argv)
