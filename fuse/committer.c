@@ -121,8 +121,10 @@ void committer_changed(void *data)
 
 	if (c->running)
 		return; /* armed again when it ends */
-	if (!c->first_change_us)
+	if (!c->first_change_us) {
 		c->first_change_us = now;
+		c->o.notify(c->o.ctx);
+	}
 	latest = c->first_change_us + (uint64_t)c->o.quiet_max_ms * 1000;
 	if (c->err.code && c->watch)
 		return; /* the retry's time stays */
@@ -263,6 +265,7 @@ static void on_done(struct worker_job *j)
 			committer_changed(c);
 	}
 	commit_free(job);
+	c->o.notify(c->o.ctx);
 }
 
 /* Files that could not be staged when they were closed (the disk was full). */
@@ -319,6 +322,7 @@ static void start(struct committer *c)
 	job->job_ctx = c;
 	c->running = job;
 	worker_submit(c->o.worker, &job->job, false);
+	c->o.notify(c->o.ctx);
 }
 
 void committer_status(const struct committer *c, struct committer_status *out)

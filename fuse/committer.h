@@ -22,6 +22,8 @@ struct committer_options {
 	const char *port;    /* NULL for an image file */
 	unsigned quiet_ms;   /* commit after this long without a change */
 	unsigned quiet_max_ms; /* or this long after the first one */
+	void (*notify)(void *ctx); /* the state has changed */
+	void *ctx;
 	const struct log_sink *log;
 };
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "fuse/committer.h"
+#include "fuse/status.h"
 #include "fuse/view.h"
 #include "fuse/worker.h"
 
@@ -51,6 +52,13 @@ static bool worker_wants_idle(void *ctx)
 	const struct plane *p = ctx;
 
 	return flash_is_connected(p->attached.flash);
+}
+
+static void on_state(void *ctx)
+{
+	struct plane *p = ctx;
+
+	status_save(&p->view);
 }
 
 /* --- the end --- */
@@ -224,7 +232,7 @@ static int start_worker(struct plane *p)
 		.linger_ms = LINGER_MS,
 	};
 	const struct attach_options *o = &p->o->attach;
-	const struct committer_options options = {
+	struct committer_options options = {
 		.folder = p->attached.folder,
 		.flash = p->attached.flash,
 		.base = &p->attached.base,
@@ -232,15 +240,16 @@ static int start_worker(struct plane *p)
 		.port = o->flash.is_image ? NULL : o->flash.path,
 		.quiet_ms = p->o->quiet_ms,
 		.quiet_max_ms = p->o->quiet_ms * QUIET_MAX_FACTOR,
+		.notify = on_state,
+		.ctx = p,
 		.log = o->flash.log,
 	};
-	struct committer_options with_worker = options;
 	int r = worker_new(&hooks, &p->worker);
 
 	if (r < 0)
 		return r;
-	with_worker.worker = p->worker;
-	r = committer_new(&with_worker, &p->committer);
+	options.worker = p->worker;
+	r = committer_new(&options, &p->committer);
 	if (r < 0)
 		return r;
 	p->attached.folder->changed = committer_changed;
@@ -268,6 +277,7 @@ static int start(struct plane *p, struct error *err)
 		.base = &p->attached.base,
 		.event = p->event,
 		.port = o->flash.path,
+		.mountpoint = p->o->mountpoint,
 		.uid = getuid(),
 		.gid = getgid(),
 	};
@@ -313,6 +323,7 @@ int plane_run(const struct plane_options *options)
 		r = start(&p, &err);
 	options->ready(options->ctx, r, r < 0 ? err.text : p.attached.notes);
 	if (r == 0) {
+		status_save(&p.view);
 		committer_kick(p.committer);
 		r = sd_event_loop(p.event);
 		r = r < 0 ? r : p.result;

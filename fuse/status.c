@@ -158,3 +158,23 @@ size_t status_attribute_names(char *out, size_t cap)
 	}
 	return used;
 }
+
+void status_save(struct view *v)
+{
+	struct state_line lines[] = {
+		{.key = "state"}, {.key = "error"}, {.key = "port"}, {.key = "mount"},
+		{.key = "pid"}};
+	struct committer_status s;
+
+	committer_status(v->committer, &s);
+	/* How far a commit is changes all the time; the attribute tells that. */
+	if (s.state == COMMITTER_WRITING)
+		snprintf(lines[0].value, sizeof(lines[0].value), "writing");
+	else
+		status_state(v, lines[0].value, sizeof(lines[0].value));
+	snprintf(lines[1].value, sizeof(lines[1].value), "%s", s.error);
+	snprintf(lines[2].value, sizeof(lines[2].value), "%s", v->port);
+	snprintf(lines[3].value, sizeof(lines[3].value), "%s", v->mountpoint);
+	snprintf(lines[4].value, sizeof(lines[4].value), "%ld", (long)getpid());
+	(void)!state_write_status(v->folder->dirfd, lines, ARRAY_SIZE(lines));
+}

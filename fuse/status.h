@@ -26,3 +26,7 @@ size_t status_attribute_names(char *out, size_t cap);
 
 /* One line for people: "writing 43 %". */
 void status_state(struct view *v, char *out, size_t cap);
+
+/* Writes the status file: state, error, port, mount point and process. Nobody waits for it
+ * and nothing rests on it. */
+void status_save(struct view *v);

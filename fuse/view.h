@@ -26,7 +26,7 @@ struct view {
 	struct committer *committer;
 	struct base *base;
 	sd_event *event;
-	const char *port; /* for people */
+	const char *port, *mountpoint; /* for people */
 	uid_t uid;
 	gid_t gid;
 	struct pending *pendings; /* all requests that are not answered yet */
