@@ -159,6 +159,16 @@ static int run_in_background(struct mounting *m)
 
 /* --- the command line ---------------------------------------------------------------- */
 
+/* Without looking at links, unlike realpath(3). */
+static int make_absolute(const char *path, char **out)
+{
+	_cleanup_free_ char *cwd = path[0] == '/' ? strdup("") : getcwd(NULL, 0);
+
+	if (!cwd)
+		return -errno;
+	return asprintf(out, "%s%s%s", cwd, path[0] == '/' ? "" : "/", path) < 0 ? -ENOMEM : 0;
+}
+
 static int parse_number(const char *text, unsigned long max, unsigned long *out)
 {
 	char *end;
@@ -201,7 +211,8 @@ static int take_option(struct mounting *m, int c, char **argv, bool *done)
 		m->foreground = true;
 		break;
 	case OPT_STATE:
-		m->state_dir = optarg;
+		free(m->state_dir);
+		r = make_absolute(optarg, &m->state_dir);
 		break;
 	case OPT_QUIET:
 		r = parse_number(optarg, 3600000, &n);
@@ -228,16 +239,6 @@ static int take_option(struct mounting *m, int c, char **argv, bool *done)
 		return CLI_OK;
 	return cli_usage(&cmd_mount_command, "%s: %s", optarg,
 		err.text[0] ? err.text : "this number makes no sense here");
-}
-
-/* Without looking at links, unlike realpath(3). */
-static int make_absolute(const char *path, char **out)
-{
-	_cleanup_free_ char *cwd = path[0] == '/' ? strdup("") : getcwd(NULL, 0);
-
-	if (!cwd)
-		return -errno;
-	return asprintf(out, "%s%s%s", cwd, path[0] == '/' ? "" : "/", path) < 0 ? -ENOMEM : 0;
 }
 
 static int resolve(struct mounting *m, char **argv, struct error *err)
@@ -302,6 +303,7 @@ int cmd_mount(int argc, char **argv)
 	}
 	free(m.target);
 	free(m.mountpoint);
+	free(m.state_dir);
 	return r;
 }
 
