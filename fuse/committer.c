@@ -199,6 +199,7 @@ static void failed(struct committer *c, int r, const struct error *err, uint64_t
 	c->retry_ms = c->retry_ms ? MIN(c->retry_ms * 2, RETRY_MAX_MS) : RETRY_MIN_MS;
 	watch_port(c);
 	arm(c, now_us(c) + (uint64_t)c->retry_ms * 1000);
+	c->o.notify(c->o.ctx);
 	answer(c, change, r);
 }
 
@@ -258,6 +259,7 @@ static void on_done(struct worker_job *j)
 		c->first_change_us = 0;
 		c->commits += job->rewritten;
 		disarm(c);
+		c->o.notify(c->o.ctx);
 		answer(c, change, 0);
 		if (c->waiters)
 			start(c);
@@ -265,7 +267,6 @@ static void on_done(struct worker_job *j)
 			committer_changed(c);
 	}
 	commit_free(job);
-	c->o.notify(c->o.ctx);
 }
 
 /* Files that could not be staged when they were closed (the disk was full). */
