@@ -75,6 +75,9 @@ size_t channel_step(const struct dev_channel *c, unsigned share, size_t max);
 /* How far from `off` a single step may go: not over the end of an erase block on block
  * devices, whose writeblocks() addresses by block. */
 size_t channel_clip(const struct dev_channel *c, uint64_t off, size_t len, size_t step);
+/* Raw deflate for a window of 12 bits (the board's memory); 0 where it saves less than an
+ * eighth, or `cap` does not hold it. */
+size_t channel_deflate(const uint8_t *buf, size_t len, uint8_t *out, size_t cap);
 uint64_t channel_program_ms(const struct dev_channel *c, size_t len);
 /* So many erase blocks in one request, that it ends within a few seconds. */
 uint64_t channel_erase_batch(const struct dev_channel *c);

@@ -20,7 +20,6 @@
 #define HEAP_SHARE 12u
 /* DeflateIO needs its window of 4 KiB, beside what the step needs. */
 #define DEFLATE_HEAP_MIN (48u << 10)
-#define WINDOW_BITS 12
 #define CODE_TAIL 64u /* length and sum, behind the data */
 
 struct statements {
@@ -370,24 +369,6 @@ static int statements_erase(
 	return 0;
 }
 
-/* Raw deflate with the board's window; 0 where it gains nothing. */
-static size_t deflate_into(struct statements *s, const uint8_t *buf, size_t len)
-{
-	z_stream z = {0};
-	size_t n = 0;
-
-	if (deflateInit2(&z, 6, Z_DEFLATED, -WINDOW_BITS, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-		return 0;
-	z.next_in = (Bytef *)(uintptr_t)buf;
-	z.avail_in = (uInt)len;
-	z.next_out = s->packed;
-	z.avail_out = (uInt)(len - len / 8);
-	if (deflate(&z, Z_FINISH) == Z_STREAM_END)
-		n = z.total_out;
-	deflateEnd(&z);
-	return n;
-}
-
 /* b'...' of bytes, everything but plain characters escaped: no control byte may stand in a
  * statement. */
 static size_t literal(char *out, const uint8_t *buf, size_t len)
@@ -415,7 +396,8 @@ static size_t literal(char *out, const uint8_t *buf, size_t len)
 /* p(off,DATA), where DATA gives the bytes on the board. */
 static void program_code(struct statements *s, uint64_t off, const uint8_t *buf, size_t len)
 {
-	size_t packed = s->deflate ? deflate_into(s, buf, len) : 0;
+	size_t packed = s->deflate ? channel_deflate(buf, len, s->packed, s->packed_cap)
+				   : 0;
 	const uint8_t *bytes = packed ? s->packed : buf;
 	size_t n = packed ? packed : len;
 	char *p = s->code;

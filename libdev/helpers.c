@@ -3,6 +3,7 @@
  * share around them. */
 #include <errno.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "libdev/channel.h"
 #include "util/text.h"
@@ -175,6 +176,23 @@ size_t channel_clip(const struct dev_channel *c, uint64_t off, size_t len, size_
 	if (c->geometry.kind == DEV_TARGET_BLOCK)
 		step = MIN(step, c->geometry.erase_block - off % c->geometry.erase_block);
 	return MIN(len, step);
+}
+
+size_t channel_deflate(const uint8_t *buf, size_t len, uint8_t *out, size_t cap)
+{
+	z_stream z = {0};
+	size_t n = 0;
+
+	if (deflateInit2(&z, 6, Z_DEFLATED, -12, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+		return 0;
+	z.next_in = (Bytef *)(uintptr_t)buf;
+	z.avail_in = (uInt)len;
+	z.next_out = out;
+	z.avail_out = (uInt)MIN(len - len / 8, cap);
+	if (deflate(&z, Z_FINISH) == Z_STREAM_END)
+		n = z.total_out;
+	deflateEnd(&z);
+	return n;
 }
 
 uint64_t channel_program_ms(const struct dev_channel *c, size_t len)

@@ -115,6 +115,11 @@ int repl_leave(struct repl *r, bool lost, deadline_t deadline, struct error *err
 	int e;
 
 	if (lost) {
+		char end_agent[64];
+
+		memset(end_agent, FILLER, sizeof(end_agent));
+		if (repl_write(r, end_agent, sizeof(end_agent)) < 0)
+			log_to(r->log, LOG_DEBUG, "%s: takes no more bytes", r->t->name);
 		e = repl_enter(r, deadline - MIN((uint64_t)deadline_left(deadline), 1000u), NULL);
 		if (e < 0 && hopeless(e))
 			return error_set(err, e, "%s: %s", r->t->name, strerror(-e));

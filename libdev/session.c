@@ -46,31 +46,43 @@ static int note(struct dev_session *s, int r)
 	return r;
 }
 
-static int make_channel(struct dev_session *s, struct error *err)
+/* A channel on this target's partition: the agent where the board bears it. */
+static int make_channel(struct board_target *t, struct error *err)
 {
-	return dev_channel_statements(s->repl, &s->info, &s->caps, &s->channel, err);
+	struct dev_session *s = t->session;
+	int r = -EOPNOTSUPP;
+
+	if (!s->options.no_agent)
+		r = dev_channel_agent(s->repl, &s->info, &s->caps, &s->channel, err);
+	if (r == 0)
+		r = s->channel->ops->select(s->channel, &t->base.geometry, t->buffer, err);
+	if (r != -EOPNOTSUPP)
+		return r;
+	log_to(s->options.log, LOG_DEBUG, "%s: statements instead of the agent",
+		s->transport->name);
+	dev_channel_free(s->channel);
+	s->channel = NULL;
+	r = dev_channel_statements(s->repl, &s->info, &s->caps, &s->channel, err);
+	if (r < 0)
+		return r;
+	return s->channel->ops->select(s->channel, &t->base.geometry, t->buffer, err);
 }
 
-/* The channel, working on this target's partition. */
 static int select_target(struct board_target *t, struct dev_channel **out, struct error *err)
 {
 	struct dev_session *s = t->session;
-	int r;
+	int r = 0;
 
 	if (s->lost)
 		return error_set(err, -EIO,
 			"%s: the session has failed before; open it again", s->transport->name);
-	if (!s->channel) {
-		r = make_channel(s, err);
-		if (r < 0)
-			return note(s, r);
-	}
-	if (s->selected != (int)t->base.geometry.number) {
+	if (!s->channel)
+		r = make_channel(t, err);
+	else if (s->selected != (int)t->base.geometry.number)
 		r = s->channel->ops->select(s->channel, &t->base.geometry, t->buffer, err);
-		if (r < 0)
-			return note(s, r);
-		s->selected = (int)t->base.geometry.number;
-	}
+	if (r < 0)
+		return note(s, r);
+	s->selected = (int)t->base.geometry.number;
 	*out = s->channel;
 	return 0;
 }

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+# The agent: runs on the board during a session, and speaks the frames that FORMAT.md tells
+# ("The agent's frames") over the binary sides of stdin and stdout. The build makes a C
+# string of it, without comments and with one blank per level. The functions g, h, e and p
+# of the partition come from helpers.c. S is the largest payload; Z says to take deflate.
+import sys, micropython
+from binascii import crc32 as C
+def a(S,Z):
+    f=sys.stdin.buffer.readinto
+    w=sys.stdout.buffer.write
+    H=bytearray(20)
+    B=bytearray(S+4)
+    X=memoryview(H)
+    V=memoryview(B)
+    if Z:
+        from io import BytesIO
+        from deflate import DeflateIO
+        D=memoryview(bytearray(S))
+    def L(b,i):
+        return int.from_bytes(b[i:i+4],'little')
+    def K(n):
+        return (n&0xffffffff).to_bytes(4,'little')
+    # Some ports give fewer bytes than asked for.
+    def R(m):
+        while m:
+            m=m[f(m)or 0:]
+    def W(r,t=0,b=b''):
+        h=b'\xa5'+bytes(H[1:4])+K(r)+K(t)+K(len(b))
+        w(h+K(C(h)))
+        if b:
+            w(b)
+            w(K(C(b)))
+    l=-1
+    r=t=k=0
+    micropython.kbd_intr(-1)
+    try:
+        W(1,S)
+        while 1:
+            R(X[:1])
+            # Between frames only a start byte counts; 32 times Ctrl-C ends the agent.
+            if H[0]!=165:
+                k=k+1 if H[0]==3 else 0
+                if k>31:
+                    break
+                continue
+            k=0
+            R(X[1:])
+            if C(X[:16])!=L(H,16):
+                W(-1001)
+                continue
+            q=chr(H[1])
+            s=H[2]|H[3]<<8
+            o=L(H,4)
+            n=L(H,8)
+            x=L(H,12)
+            # The payload is taken off the line before anything can fail.
+            if q in 'PZ':
+                R(V[:min(x,S)+4])
+                if x>S or C(V[:x])!=L(B,x):
+                    W(-1002)
+                    continue
+            if q=='Q':
+                W(0)
+                break
+            try:
+                b=b''
+                if q=='R':
+                    b=g(o,n)
+                elif q=='H':
+                    b=b''.join(h(i,min(x,o+n-i))for i in range(o,o+n,x))
+                # What changes flash is done once, however often it is asked for.
+                elif q in 'EPZ' and s!=l:
+                    if q=='E':
+                        r,t=e(o,n)
+                    elif q=='P':
+                        r,t=p(o,V[:x]),o
+                    else:
+                        if DeflateIO(BytesIO(V[:x]),1,12).readinto(D[:n])!=n:
+                            raise ValueError
+                        r,t=p(o,D[:n]),o
+                    l=s
+                W(r if q in'EPZ'else 0,t,b)
+            except Exception as y:
+                W(-1003,0,repr(y).encode()[:99])
+    finally:
+        micropython.kbd_intr(3)
