@@ -23,6 +23,8 @@ const WASI_EINTR = 27;
 // Where ticks jump to when a sleeping program is interrupted, so that its wait is over.
 const TICKS_JUMP = 0x3fffffff;
 const POLLIN = 1, POLLOUT = 4;
+const CTRL_C = 3;
+const RAISED = -1; // kind of result: an exception, as "type 0x04 text"
 
 // --- output ---------------------------------------------------------------------------
 
@@ -293,6 +295,31 @@ class Machine {
 				...(options.hashlib ? [] : ['hashlib', 'hmac']),
 				...(options.binascii ? [] : ['binascii', 'base64'])],
 		});
+	}
+
+	// Runs code with Ctrl-C enabled: the type and the text of the exception that ended it, or
+	// empty strings.
+	execute(code)
+	{
+		const { _module: m } = this.mp;
+		const source = m._malloc(code.length + 1), result = m._malloc(12);
+		this.mp.bytes().set(code, source);
+		words[addresses.interruptChar] = CTRL_C;
+		m.ccall('mp_js_do_exec', 'null', ['number', 'number', 'pointer'],
+			[source, code.length, result]);
+		words[addresses.interruptChar] = -1;
+		const [kind, length, at] = [0, 4, 8].map((i) => m.getValue(result + i, 'i32'));
+		m._free(source);
+		m._free(result);
+		if (interrupted()) { // it came when the program was over
+			words[addresses.exception] = 0;
+			return { type: 'KeyboardInterrupt', text: 'KeyboardInterrupt: \n' };
+		}
+		if (kind !== RAISED)
+			return { type: '', text: '' };
+		const [type, text] = m.UTF8ToString(at, length).split('\x04');
+		m._free(at);
+		return { type, text };
 	}
 
 	// A new interpreter over the same flash, up to where a board starts main.py.

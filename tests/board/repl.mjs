@@ -184,30 +184,18 @@ export class Repl {
 		return false;
 	}
 
-	// Through MicroPython's raw REPL, without the "OK" that raw paste does not have.
+	// Runs what was pasted. Its text is not kept on the heap, as on a board, where the parser
+	// reads it from the line.
 	#execute(code)
 	{
-		if (!code.length) { // an empty line there would be a soft reset
-			this.#write('\x04\x04>');
-			return false;
+		const { type, text } = this.machine.execute(Buffer.from(code));
+		this.#write('\x04');
+		if (type === 'SystemExit') {
+			this.#write('\x04');
+			return true;
 		}
-		if (code.some((byte) => byte <= E))
-			code = Buffer.from(`exec(${pythonBytes(code)})`);
-		this.output.during(() => { for (const byte of code) this.#feed(byte); });
-		const raw = this.output.raw;
-		let skip = 2;
-		this.output.raw = function (bytes) {
-			const n = Math.min(skip, bytes.length);
-			skip -= n;
-			if (!skip)
-				delete this.raw;
-			raw.call(this, bytes.subarray(n));
-		};
-		return this.#feed(D);
+		this.output.text(Buffer.from(text));
+		this.#write('\x04>');
+		return false;
 	}
-}
-
-function pythonBytes(code)
-{
-	return 'b"' + [...code].map((b) => '\\x' + b.toString(16).padStart(2, '0')).join('') + '"';
 }
