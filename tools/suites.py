@@ -59,14 +59,14 @@ class Plan:
             count=count_automake,
         )
 
-    def add_programs(self, pattern, kind, build, env):
-        """Programs of the tests that are given a build and print a line for each test."""
-        for path in sorted(glob.glob(os.path.join(TOP, pattern))):
+    def add_mounts(self, build, env):
+        """Each is given a build and prints a line for each test."""
+        for path in sorted(glob.glob(os.path.join(TOP, "tests/mount/suite_*"))):
             if not os.access(path, os.X_OK):
                 continue
             name = os.path.basename(path).split(".")[0].removeprefix("suite_")
             self.add(
-                f"{kind}/{name}/{build}",
+                f"mount/{name}/{build}",
                 [path],
                 after=[f"build/{build}"],
                 env={**env, "BUILDDIR": self.builddir(build), "SRCDIR": TOP},
@@ -96,8 +96,7 @@ class Plan:
         self.add_fuzzers()
         for build, env in (("plain", {}), ("asan", SANITIZERS)):
             self.add_units(build, env)
-            self.add_programs("tests/board/selftest*", "board", build, env)
-            self.add_programs("tests/mount/suite_*", "mount", build, env)
+            self.add_mounts(build, env)
 
 
 def select(jobs, wanted):
