@@ -196,5 +196,6 @@ void report_facts_text(const char *path, const struct report_fact *facts, size_t
 	for (i = 0; i < n; i++)
 		width = MAX(width, (int)strlen(facts[i].name));
 	for (i = 0; i < n; i++)
-		printf("  %-*s  %s\n", width, facts[i].name, facts[i].value);
+		if (*facts[i].value)
+			printf("  %-*s  %s\n", width, facts[i].name, facts[i].value);
 }

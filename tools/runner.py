@@ -57,7 +57,7 @@ class Job:
 
 # --- counting ---------------------------------------------------------------------------
 
-LINE = re.compile(r"^(ok|not ok|skip) (?:\d+ )?(?:- )?(.*)$")
+LINE = re.compile(r"^(ok|not ok|FAIL|skip) +(?:\d+ )?(?:- )?(.*)$")
 CMOCKA = re.compile(r"^\[  *(OK|FAILED|SKIPPED)  *\] (\S+?):? *$")
 CMOCKA_SUM = re.compile(r"^\[  *(PASSED|FAILED|SKIPPED)  *\] [0-9]+ test\(s\)")
 
