@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/* The planner on a simulated chip: random saves on many geometries, cut at every operation,
+ * planned again from what is left; and what a save may cost. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "libromfs/parse.h"
+#include "romfs_bytes.h"
+#include "romfs_nor.h"
+#include "util/io.h"
+
+static const struct romfs_align aligns[] = {{"a*", 16}, {"b*", 256}, {"c*", 4096}};
+static const struct romfs_pack_options with_notes = {
+	.aligns = aligns, .n_aligns = ARRAY_SIZE(aligns), .notes = true};
+
+/* --- saves ---------------------------------------------------------------------------------- */
+
+/* What df says that the model takes. */
+static uint64_t reckoned(const struct nor *f, const struct model *m)
+{
+	uint64_t sum = romfs_plan_overhead(&f->g);
+	struct romfs_tree *tree = model_tree(m);
+
+	for (uint32_t i = 1; i < romfs_tree_count(tree); i++) {
+		const struct romfs_node *n = romfs_tree_node(tree, i);
+
+		sum += romfs_plan_entry_bytes(n->type, n->name_len, n->size,
+			n->type == ROMFS_FILE ? romfs_pack_align(&with_notes, tree, i) : 1);
+	}
+	romfs_tree_free(tree);
+	return sum;
+}
+
+static int plan_from(struct nor *f, const struct model *m, const struct model *old,
+	struct romfs_plan **plan, struct error *err)
+{
+	struct romfs_image *image;
+	struct romfs_flash flash = nor_flash(f, &image);
+	struct romfs_tree *tree = nor_wanted(m, old, image);
+	int r;
+
+	*plan = NULL;
+	r = romfs_plan(&f->g, &flash, tree, &with_notes, model_content,
+		(void *)(uintptr_t)m, f->next_fd, plan, err);
+	if (r == 0)
+		for (uint32_t i = 1; i < romfs_tree_count(tree); i++) {
+			const struct romfs_node *n = romfs_tree_node(tree, i);
+			uint8_t want[64], have[64];
+			size_t len = MIN(n->size, sizeof(want));
+
+			if (n->type != ROMFS_FILE || n->size == 0)
+				continue;
+			assert_int_equal(n->data_off % romfs_pack_align(&with_notes, tree, i), 0);
+			model_bytes(&m->v[n->user], 0, want, len);
+			assert_int_equal(
+				io_pread_full(f->next_fd, have, len, (off_t)n->data_off), 0);
+			assert_memory_equal(want, have, len);
+		}
+	romfs_tree_free(tree);
+	romfs_image_free(image);
+	return r;
+}
+
+static void random_save(struct model *m, struct rng *r, uint32_t size_max)
+{
+	for (unsigned changes = 1 + rng_below(r, 4); changes; changes--) {
+		struct model_entry *e = m->n ? &m->v[rng_below(r, m->n)] : NULL;
+
+		switch (rng_below(r, 6)) {
+		case 0:
+			model_random(m, r, 1 + rng_below(r, 3), size_max);
+			break;
+		case 1:
+			if (e)
+				model_remove(m, e->path);
+			break;
+		case 2: /* other content, about the same size */
+			if (e && !e->dir) {
+				e->seed = rng_next(r);
+				e->size += rng_below(r, 9);
+			}
+			break;
+		case 3:
+			if (e && !e->dir) {
+				e->seed = rng_next(r);
+				e->size = rng_below(r, size_max + 1);
+			}
+			break;
+		case 4:
+			if (e)
+				e->mtime_ns = rng_next(r);
+			break;
+		default:
+			m->root_mtime_ns = rng_next(r);
+		}
+	}
+}
+
+/* Every range that was written is verified, with its neighbours. */
+static void expect_verify(const struct nor *f, const struct romfs_plan *plan)
+{
+	uint64_t block = f->g.erase_block;
+
+	for (size_t k = 0; k < plan->n_verify; k++) {
+		assert_true(plan->verify[k].off + plan->verify[k].len <= f->g.size);
+		assert_true(k == 0 ||
+			plan->verify[k - 1].off + plan->verify[k - 1].len < plan->verify[k].off);
+	}
+	for (size_t k = 0; k < plan->n_ops; k++) {
+		const struct romfs_op *op = &plan->ops[k];
+		uint64_t from = op->off - MIN(op->off, block);
+		uint64_t to = MIN(op->off + op->len + block, f->g.size);
+		size_t i = 0;
+
+		while (i < plan->n_verify && plan->verify[i].off + plan->verify[i].len < to)
+			i++;
+		assert_true(i < plan->n_verify && plan->verify[i].off <= from);
+	}
+}
+
+/* --- cuts ------------------------------------------------------------------------------------- */
+
+static void expect_not_mixed(
+	const struct nor *f, const struct model *old, const struct model *m, size_t op)
+{
+	if (nor_sees(f, m) != SEES_OTHER || nor_sees(f, old) != SEES_OTHER)
+		return;
+	fail_msg("a cut at operation %zu leaves a tree that nobody wrote", op);
+}
+
+static void copy_flash(struct nor *to, const struct nor *from)
+{
+	memcpy(to->b, from->b, from->g.size);
+	memcpy(to->written, from->written,
+		from->g.size / from->g.write_unit * sizeof(*from->written));
+	memcpy(to->unknown, from->unknown,
+		from->g.size / from->g.erase_block * sizeof(*from->unknown));
+}
+
+/* After the cut the host knows nothing about what it touched, or reads it all again. */
+static void recover(struct nor *cut, const struct romfs_plan *plan, const struct model *m,
+	bool reread, struct rng *r)
+{
+	struct romfs_plan *again;
+	struct error err = {0};
+
+	if (!reread)
+		nor_forget(cut, plan);
+	if (plan_from(cut, m, NULL, &again, &err) < 0)
+		fail_msg("no way back: %s", err.text);
+	/* A block that was read while half erased looks like any other; the host knows
+	 * better where it erases what it did not finish. */
+	if (reread)
+		for (uint64_t u = 0; u < cut->g.size / cut->g.write_unit; u++)
+			cut->written[u] = cut->written[u] &&
+				!(cut->b[u * cut->g.write_unit] == 0xFF);
+	nor_run(cut, again, again->n_ops, 0, r);
+	nor_know(cut, true);
+	nor_expect(cut, m, true);
+	romfs_plan_free(again);
+}
+
+static unsigned cut_everywhere(const struct nor *f, const struct romfs_plan *plan,
+	const struct model *old, const struct model *m, struct rng *r)
+{
+	size_t step = plan->n_ops / 12 + 1;
+	uint8_t *next = malloc(f->g.size);
+	unsigned cuts = 0;
+	struct nor cut;
+
+	assert_non_null(next);
+	assert_int_equal(io_pread_full(f->next_fd, next, f->g.size, 0), 0);
+	nor_init(&cut, &f->g);
+	for (size_t k = 0; k < plan->n_ops; k += k + step + 3 < plan->n_ops ? step : 1) {
+		const struct romfs_op *op = &plan->ops[k];
+		uint64_t parts = op->kind == ROMFS_OP_ERASE ? op->len :
+							      op->len / f->g.write_unit;
+		uint64_t torn = rng_below(r, 2) ? rng_below(r, (uint32_t)parts) : 0;
+
+		copy_flash(&cut, f);
+		nor_run(&cut, plan, k, torn, r);
+		expect_not_mixed(&cut, old, m, k);
+		recover(&cut, plan, m, rng_below(r, 4) == 0 && torn == 0, r);
+		/* The plan goes on from its own file. */
+		assert_int_equal(io_pwrite_full(f->next_fd, next, f->g.size, 0), 0);
+		cuts++;
+	}
+	nor_done(&cut);
+	free(next);
+	return cuts;
+}
+
+/* --- random saves -------------------------------------------------------------------------------- */
+
+struct setting {
+	struct romfs_geometry g;
+	unsigned rounds, saves;
+	uint32_t size_max;
+};
+
+static const struct setting settings[] = {
+	{{.size = 64 << 10, .erase_block = 16, .write_unit = 16, .no_erase = true}, 10, 30, 4000},
+	{{.size = 48 << 10, .erase_block = 4096, .write_unit = 1, .no_erase = true}, 6, 20, 3000},
+	{{.size = 48 * 1536, .erase_block = 1536, .write_unit = 4}, 10, 30, 5000},
+	{{.size = 256 << 10, .erase_block = 4096, .write_unit = 256}, 14, 30, 12000},
+	{{.size = 128 << 10, .erase_block = 4096, .write_unit = 1}, 10, 30, 9000},
+	{{.size = 128 << 10, .erase_block = 4096, .write_unit = 8}, 8, 30, 9000},
+	{{.size = 64 << 10, .erase_block = 2048, .write_unit = 2048}, 8, 30, 5000},
+	{{.size = 1 << 20, .erase_block = 256 << 10, .write_unit = 32}, 5, 14, 60000},
+	{{.size = 8 << 10, .erase_block = 4096, .write_unit = 256}, 8, 20, 900},
+	{{.size = 16 << 10, .erase_block = 64, .write_unit = 8}, 8, 20, 900},
+	{{.size = 128 << 10, .erase_block = 4096, .write_unit = 4, .prefix_erase = true}, 10, 30,
+		9000},
+	{{.size = 96 << 10, .erase_block = 8192, .write_unit = 2048, .prefix_erase = true}, 8, 20,
+		5000},
+};
+
+/* A partition to begin with: blank, full of something, or packed by mpremote. */
+static void begin(struct nor *f, struct model *m, struct rng *r, uint32_t size_max)
+{
+	struct romfs_tree *tree;
+	uint64_t size;
+	FILE *file;
+	int fd;
+
+	if (rng_below(r, 3) == 0)
+		return;
+	nor_dirty(f, r);
+	if (rng_below(r, 2) == 0)
+		return;
+	model_random(m, r, 5, size_max);
+	for (unsigned i = 0; i < m->n; i++)
+		m->v[i].mtime_ns = ROMFS_NO_MTIME;
+	tree = model_tree(m);
+	file = tmpfile();
+	assert_non_null(file);
+	fd = fileno(file);
+	if (romfs_pack_size(tree, NULL, &size, NULL) == 0 && size < f->g.size) {
+		struct romfs_geometry g = f->g;
+		struct romfs_plan *plan;
+		struct nor blank;
+		struct romfs_image *image;
+		struct romfs_flash flash;
+
+		/* Only its packed form fits there. */
+		g.size = (size + g.erase_block - 1) / g.erase_block * g.erase_block;
+		nor_init(&blank, &g);
+		flash = nor_flash(&blank, &image);
+		if (romfs_plan(&g, &flash, tree, NULL, model_content, m, fd, &plan, NULL) == 0) {
+			assert_int_equal(io_pread_full(fd, f->b, g.size, 0), 0);
+			romfs_plan_free(plan);
+		} else {
+			m->n = 0;
+		}
+		nor_settle(f);
+		romfs_image_free(image);
+		nor_done(&blank);
+	} else {
+		m->n = 0;
+	}
+	romfs_tree_free(tree);
+	fclose(file);
+}
+
+struct totals {
+	unsigned saves, full, cuts, repacks;
+};
+
+static void one_round(
+	const struct setting *s, uint64_t seed, struct totals *totals, struct model *m, struct model *old)
+{
+	struct rng r = {seed};
+	struct nor f;
+
+	nor_init(&f, &s->g);
+	m->n = old->n = 0;
+	m->root_mtime_ns = old->root_mtime_ns = ROMFS_NO_MTIME;
+	begin(&f, m, &r, s->size_max);
+	for (unsigned save = 0; save < s->saves; save++) {
+		struct romfs_plan *plan;
+		struct error err = {0};
+		uint64_t need;
+		int ret;
+
+		model_copy(old, m);
+		random_save(m, &r, s->size_max);
+		need = reckoned(&f, m);
+		ret = plan_from(&f, m, old, &plan, &err);
+		if (ret < 0) {
+			assert_int_equal(ret, -ENOSPC);
+			if (need <= s->g.size)
+				fail_msg("%llu bytes do not fit: %s", (unsigned long long)need, err.text);
+			assert_non_null(strstr(err.text, "the partition holds"));
+			model_copy(m, old);
+			totals->full++;
+			continue;
+		}
+		expect_verify(&f, plan);
+		/* Half of all saves: the rest makes the partition age. */
+		if (rng_below(&r, 2))
+			totals->cuts += cut_everywhere(&f, plan, old, m, &r);
+		nor_run(&f, plan, plan->n_ops, 0, &r);
+		nor_expect(&f, m, need <= s->g.size);
+		totals->saves++;
+		totals->repacks += plan->repacked;
+		romfs_plan_free(plan);
+
+		/* The same again is nothing. */
+		if (need <= s->g.size) {
+			assert_int_equal(plan_from(&f, m, m, &plan, &err), 0);
+			assert_int_equal(plan->n_ops, 0);
+			assert_int_equal(plan->n_verify, 0);
+			romfs_plan_free(plan);
+			assert_int_equal(plan_from(&f, m, NULL, &plan, &err), 0);
+			assert_int_equal(plan->n_ops, 0); /* written again, same bytes */
+			romfs_plan_free(plan);
+		}
+	}
+	nor_done(&f);
+}
+
+static void test_random_saves(void **state)
+{
+	struct totals totals = {0};
+	struct model m, old;
+
+	model_init(&m);
+	model_init(&old);
+	for (size_t k = 0; k < ARRAY_SIZE(settings); k++)
+		for (unsigned round = 0; round < settings[k].rounds; round++) {
+			uint64_t seed = 0x9E3779B9u * (k + 1) + round * 7919;
+
+			print_message("setting %zu seed %llx\n", k, (unsigned long long)seed);
+			one_round(&settings[k], seed, &totals, &m, &old);
+		}
+	model_done(&m);
+	model_done(&old);
+	print_message("%u saves, %u did not fit, %u cuts, %u repacks\n", totals.saves,
+		totals.full, totals.cuts, totals.repacks);
+	assert_true(totals.saves > 1000 && totals.full > 20 && totals.cuts > 2000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_random_saves),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
