@@ -139,16 +139,16 @@ class Board {
 		this.#retry();
 	}
 
-	// The ring is full: as on USB, the host waits. Ctrl-C gets through all the same.
+	// The ring is full: as on USB, the host waits.
 	#retry()
 	{
-		setImmediate(() => {
+		setTimeout(() => {
 			const bytes = this.waiting;
 			this.waiting = undefined;
 			this.#receive(bytes);
 			if (!this.waiting)
 				this.input.resume();
-		});
+		}, 1);
 	}
 
 	async writeStats()

@@ -80,9 +80,10 @@ const output = new Output();
 let addresses;
 let words; // Int32Array of the memory of the interpreter
 
+// The static variables of the interpreter lie in here.
 function lowMemory(mp)
 {
-	return new Int32Array(mp.bytes().slice(0, 1 << 20).buffer);
+	return new Int32Array(mp.bytes().slice(0, 384 << 10).buffer);
 }
 
 function changed(mp, action)
@@ -133,9 +134,20 @@ function interrupted()
 // that runs on would grow for ever. Where only Python frames are below us nothing lives in
 // C variables alone, and it may be collected at once: pretend that this is the outermost.
 class Collector {
+	static at; // index of the word that counts calls into the interpreter
+
 	constructor(mp)
 	{
 		this.mp = mp;
+		Collector.at ??= this.#findDepth(mp);
+		mp.runPython('_probe = {"x": 0}');
+		this.probe = mp.globals.get('_probe');
+		mp.globals.delete('_probe');
+		this.out = mp._module._malloc(12);
+	}
+
+	#findDepth(mp)
+	{
 		const depth = { one: undefined, two: undefined };
 		mp.registerJsModule('_depth', {
 			one: () => { depth.one = lowMemory(mp); },
@@ -145,24 +157,21 @@ class Collector {
 		const zero = lowMemory(mp);
 		mp.runPython('import _depth\n_depth.one()\n_depth.again(lambda: _depth.two())\n' +
 			'del _depth\nimport sys\ndel sys.modules["_depth"]\ndel sys');
-		this.at = zero.findIndex((v, i) =>
+		const at = zero.findIndex((v, i) =>
 			v === 0 && depth.one[i] === 1 && depth.two[i] === 2);
-		mp.runPython('_probe = {"x": 0}');
-		this.probe = mp.globals.get('_probe');
-		mp.globals.delete('_probe');
-		this.out = mp._module._malloc(12);
+		if (at < 0)
+			throw new Error('MicroPython: its depth of calls was not found');
+		return at;
 	}
 
 	run()
 	{
-		if (this.at < 0)
-			return;
 		const memory = new Int32Array(this.mp.bytes().buffer);
-		const depth = memory[this.at];
-		memory[this.at] = 0;
+		const depth = memory[Collector.at];
+		memory[Collector.at] = 0;
 		this.mp._module.ccall('proxy_c_to_js_lookup_attr', 'null',
 			['number', 'string', 'pointer'], [this.probe._ref, 'x', this.out]);
-		memory[this.at] = depth;
+		memory[Collector.at] = depth;
 	}
 }
 

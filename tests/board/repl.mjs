@@ -75,8 +75,12 @@ export class Repl {
 
 	#runMain()
 	{
-		if (this.machine.main)
-			this.machine.runMain(this.machine.main);
+		try {
+			if (this.machine.main)
+				this.machine.runMain(this.machine.main);
+		} catch (e) { // Ctrl-C that came when it was over
+			this.output.text(Buffer.from(e.message));
+		}
 	}
 
 	async run(ready)
