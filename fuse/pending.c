@@ -25,10 +25,22 @@ int pending_errno(int result)
 	}
 }
 
+static int on_interrupted(sd_event_source *s, void *data)
+{
+	(void)s;
+	pending_reply_err(data, -EINTR);
+	return 0;
+}
+
+/* Called by libfuse with the request locked, perhaps from within pending_new: the answer has
+ * to come later. Without memory for that, the request waits as if nobody had interrupted. */
 static void on_interrupt(fuse_req_t req, void *data)
 {
+	struct pending *p = data;
+
 	(void)req;
-	pending_reply_err(data, -EINTR);
+	if (!p->interrupt)
+		(void)!sd_event_add_defer(p->view->event, &p->interrupt, on_interrupted, p);
 }
 
 struct pending *pending_new(struct view *v, fuse_req_t req, struct node *n)
@@ -49,7 +61,6 @@ struct pending *pending_new(struct view *v, fuse_req_t req, struct node *n)
 	if (p->next)
 		p->next->prev = &p->next;
 	v->pendings = p;
-	/* May call back at once: the request lives until pending_reply_err then. */
 	fuse_req_interrupt_func(req, on_interrupt, p);
 	return p;
 }
@@ -58,6 +69,7 @@ struct pending *pending_new(struct view *v, fuse_req_t req, struct node *n)
 static void release(struct pending *p)
 {
 	p->deadline = sd_event_source_disable_unref(p->deadline);
+	p->interrupt = sd_event_source_disable_unref(p->interrupt);
 	if (p->waiting)
 		return;
 	*p->prev = p->next;
@@ -83,12 +95,8 @@ void pending_end(struct pending *p)
 
 void pending_reply_err(struct pending *p, int result)
 {
-	fuse_req_t req = p->req;
-
-	if (req) {
-		fuse_req_interrupt_func(req, NULL, NULL);
-		fuse_reply_err(req, pending_errno(result));
-	}
+	if (p->req)
+		fuse_reply_err(p->req, pending_errno(result));
 	pending_end(p);
 }
 

@@ -21,7 +21,7 @@ struct pending {
 	uint64_t seq; /* of the journal; 0: not waiting for it */
 	struct committer_waiter waiter;
 	bool for_commit;
-	sd_event_source *deadline;
+	sd_event_source *deadline, *interrupt;
 	struct pending *next, **prev;
 	/* What the request was, for `resume`. */
 	struct fuse_file_info fi;

@@ -107,11 +107,9 @@ static void finish_setattr(struct pending *p, int result)
 	if (result == 0)
 		result = set_times(v, n, &p->attr, p->to_set);
 	if (result < 0) {
-		fuse_req_interrupt_func(p->req, NULL, NULL);
-		fuse_reply_err(p->req, -result);
+			fuse_reply_err(p->req, -result);
 	} else {
-		fuse_req_interrupt_func(p->req, NULL, NULL);
-		reply_attr(p->req, n);
+			reply_attr(p->req, n);
 	}
 	pending_end(p);
 }

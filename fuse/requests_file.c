@@ -31,7 +31,6 @@ static void finish_open(struct pending *p, int result)
 		return;
 	}
 	opened(p->node, &p->fi);
-	fuse_req_interrupt_func(p->req, NULL, NULL);
 	if (fuse_reply_open(p->req, &p->fi) == -ENOENT)
 		p->node->opens--; /* interrupted: no release will come */
 	pending_end(p);
@@ -110,7 +109,6 @@ static void finish_read(struct pending *p, int result)
 		pending_wait_bytes(p, &missing, finish_read);
 		return;
 	}
-	fuse_req_interrupt_func(p->req, NULL, NULL);
 	if (reply_read(p->view, p->req, p->node, p->size, p->off) < 0)
 		fuse_reply_err(p->req, EIO);
 	pending_end(p);
