@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 #include "fuse/held.h"
 #include "fuse/intent.h"
 #include "fuse/load.h"
+#include "fuse/portwait.h"
 #include "fuse/state.h"
 #include "util/text.h"
 
@@ -50,6 +52,31 @@ void attached_clear(struct attached *a)
 
 /* --- the state directory --- */
 
+/* A mount that has just ended may still be writing what was staged in it. */
+static int lock_state(
+	struct attaching *at, const char *root, const char *key, struct error *err)
+{
+	const struct flash_options *o = &at->o->flash;
+	deadline_t deadline = deadline_in(o->busy_wait_ms);
+	unsigned partition = at->f->header.partition;
+	_cleanup_close_ int watch = -1;
+	char lock[PATH_MAX];
+	int r;
+
+	if (snprintf(lock, sizeof(lock), "%s/%s/rom%u/lock", root, key, partition) >=
+		(int)sizeof(lock))
+		return error_set(err, -ENAMETOOLONG, "%s: name too long", root);
+	watch = portwait_watch(lock);
+	do {
+		error_clear(err);
+		r = state_open(root, key, partition, &at->f->state, err);
+	} while (r == -EBUSY && watch >= 0 &&
+		portwait_next(watch, lock, o->cancel_fd, deadline) == 0);
+	if (r == 0)
+		at->f->dirfd = state_fd(at->f->state);
+	return r;
+}
+
 static int open_state(struct attaching *at, struct error *err)
 {
 	const struct dev_board_info *info = flash_board(at->a->flash);
@@ -71,10 +98,7 @@ static int open_state(struct attaching *at, struct error *err)
 	snprintf(at->f->header.board, sizeof(at->f->header.board), "%s", key);
 	at->f->header.partition = flash_geometry(at->a->flash)->number;
 	at->f->header.size = flash_geometry(at->a->flash)->size;
-	r = state_open(root, key, at->f->header.partition, &at->f->state, err);
-	if (r == 0)
-		at->f->dirfd = state_fd(at->f->state);
-	return r;
+	return lock_state(at, root, key, err);
 }
 
 static int open_folder(struct attaching *at, struct error *err)

@@ -9,7 +9,7 @@
 #include "fuse/portwait.h"
 
 #define RETRY_MIN_MS 2000u
-#define RETRY_MAX_MS 60000u
+#define RETRY_MAX_MS 600000u
 /* A node that appears is not ready yet: udev sets its owner, the board boots. */
 #define APPEARED_MS 300u
 
@@ -188,6 +188,12 @@ static void watch_port(struct committer *c)
 	(void)sd_event_source_set_io_fd_own(c->watch, true);
 }
 
+/* An attempt stops the board's program: none is made where nothing but the user can help. */
+static bool heals_by_itself(int r)
+{
+	return r != -ESTALE && r != -ENOSPC && r != -EROFS;
+}
+
 static void failed(struct committer *c, int r, const struct error *err, uint64_t change)
 {
 	if (!c->err.code || strcmp(c->err.text, err->text) != 0)
@@ -197,8 +203,10 @@ static void failed(struct committer *c, int r, const struct error *err, uint64_t
 	if (!c->err.text[0])
 		snprintf(c->err.text, sizeof(c->err.text), "%s", strerror(-r));
 	c->retry_ms = c->retry_ms ? MIN(c->retry_ms * 2, RETRY_MAX_MS) : RETRY_MIN_MS;
-	watch_port(c);
-	arm(c, now_us(c) + (uint64_t)c->retry_ms * 1000);
+	if (heals_by_itself(r)) {
+		watch_port(c);
+		arm(c, now_us(c) + (uint64_t)c->retry_ms * 1000);
+	}
 	c->o.notify(c->o.ctx);
 	answer(c, change, r);
 }

@@ -74,18 +74,29 @@ static int open_board(struct flash *f, struct error *err)
 		.cancel_fd = f->options.cancel_fd,
 		.log = f->options.log,
 	};
+	int r = dev_session_open(f->path, &options, &f->session, err);
+
+	if (r < 0)
+		return r;
+	return dev_session_target(f->session, f->options.partition, &f->target, err);
+}
+
+static int open_target(struct flash *f, struct error *err)
+{
 	deadline_t deadline = deadline_in(f->options.busy_wait_ms);
 	_cleanup_close_ int watch = portwait_watch(f->path);
 	int r;
 
 	do {
 		error_clear(err);
-		r = dev_session_open(f->path, &options, &f->session, err);
+		if (f->options.is_image)
+			r = dev_image_open(
+				f->path, f->options.image_size, true, &f->target, err);
+		else
+			r = open_board(f, err);
 	} while (r == -EBUSY && watch >= 0 &&
 		portwait_next(watch, f->path, f->options.cancel_fd, deadline) == 0);
-	if (r < 0)
-		return r;
-	return dev_session_target(f->session, f->options.partition, &f->target, err);
+	return r;
 }
 
 int flash_connect(struct flash *f, struct error *err)
@@ -97,10 +108,7 @@ int flash_connect(struct flash *f, struct error *err)
 		return 0;
 	if (!err)
 		err = &ignored;
-	if (f->options.is_image)
-		r = dev_image_open(f->path, f->options.image_size, true, &f->target, err);
-	else
-		r = open_board(f, err);
+	r = open_target(f, err);
 	if (r == 0)
 		r = learn(f, f->session ? dev_session_info(f->session) : NULL, err);
 	if (r < 0) {

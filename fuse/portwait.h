@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Waiting for a port that another program holds, by the events of its device node. */
+/* Waiting for a port (or a file) that another process holds, by the events of its node. */
 #pragma once
 
 #include <stdbool.h>
