@@ -52,7 +52,8 @@ void attached_clear(struct attached *a)
 
 /* --- the state directory --- */
 
-/* A mount that has just ended may still be writing what was staged in it. */
+/* A mount that has just ended may still be writing what was staged in it: it needs the port
+ * for that, so we let go of it while we wait. */
 static int lock_state(
 	struct attaching *at, const char *root, const char *key, struct error *err)
 {
@@ -67,11 +68,17 @@ static int lock_state(
 		(int)sizeof(lock))
 		return error_set(err, -ENAMETOOLONG, "%s: name too long", root);
 	watch = portwait_watch(lock);
-	do {
+	for (;;) {
 		error_clear(err);
 		r = state_open(root, key, partition, &at->f->state, err);
-	} while (r == -EBUSY && watch >= 0 &&
-		portwait_next(watch, lock, o->cancel_fd, deadline) == 0);
+		if (r != -EBUSY || watch < 0)
+			break;
+		(void)!flash_disconnect(at->a->flash, NULL);
+		if (portwait_next(watch, lock, o->cancel_fd, deadline) < 0)
+			break;
+	}
+	if (r == 0)
+		r = flash_connect(at->a->flash, err);
 	if (r == 0)
 		at->f->dirfd = state_fd(at->f->state);
 	return r;
