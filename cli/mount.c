@@ -59,6 +59,22 @@ static void log_to_syslog(void *data, int level, const char *text)
 	syslog(level, "%s: %s", m->mountpoint, text);
 }
 
+/* From here on nobody sits in front of this process. */
+static void leave_terminal(struct mounting *m)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null >= 0) {
+		(void)!dup2(null, STDIN_FILENO);
+		(void)!dup2(null, STDOUT_FILENO);
+		(void)!dup2(null, STDERR_FILENO);
+		close(null);
+	}
+	openlog("romount", LOG_PID, LOG_USER);
+	m->log.write = log_to_syslog;
+	m->log.data = m;
+}
+
 /* One byte for the result, then what to tell the user. */
 static void on_ready(void *ctx, int result, const char *text)
 {
@@ -70,6 +86,7 @@ static void on_ready(void *ctx, int result, const char *text)
 			fprintf(stderr, result < 0 ? "romount mount: %s\n" : "%s", text);
 		return;
 	}
+	leave_terminal(m);
 	(void)!io_write_full(m->report_fd, &code, 1);
 	(void)!io_write_full(m->report_fd, text, strlen(text));
 	close(m->report_fd);
@@ -98,22 +115,6 @@ static int hear(int fd)
 	}
 	fprintf(stderr, "romount mount: %s\n", text + 1);
 	return CLI_FAILED;
-}
-
-static int detach(struct mounting *m)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	if (null < 0 || setsid() < 0 || chdir("/") < 0)
-		return -errno;
-	if (dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
-		dup2(null, STDERR_FILENO) < 0)
-		return -errno;
-	close(null);
-	openlog("romount", LOG_PID, LOG_USER);
-	m->log.write = log_to_syslog;
-	m->log.data = m;
-	return 0;
 }
 
 static int run(struct mounting *m)
@@ -149,9 +150,8 @@ static int run_in_background(struct mounting *m)
 	}
 	close(ends[0]);
 	m->report_fd = ends[1];
-	r = detach(m);
-	if (r < 0) {
-		on_ready(m, r, strerror(-r));
+	if (setsid() < 0 || chdir("/") < 0) {
+		on_ready(m, -errno, strerror(errno));
 		return CLI_FAILED;
 	}
 	return run(m);
@@ -247,7 +247,7 @@ static int resolve(struct mounting *m, char **argv, struct error *err)
 	int r = 0;
 
 	if (stat(argv[0], &st) < 0)
-		return error_set(err, -errno, "%s: %s", argv[0], strerror(errno));
+		return error_set(err, -errno, "port or image %s: %s", argv[0], strerror(errno));
 	if (!S_ISCHR(st.st_mode) && !S_ISREG(st.st_mode))
 		return error_set(err, -EINVAL, "%s is neither a serial port nor an image file",
 			argv[0]);
@@ -263,7 +263,7 @@ static int resolve(struct mounting *m, char **argv, struct error *err)
 			strerror(r < 0 ? -r : errno));
 	m->mountpoint = realpath(argv[1], NULL);
 	if (!m->mountpoint)
-		return error_set(err, -errno, "%s: %s", argv[1],
+		return error_set(err, -errno, "folder %s: %s", argv[1],
 			errno == ENOTCONN ? "a mount whose program has died; "
 					    "'fusermount3 -u' it first"
 					  : strerror(errno));
@@ -311,7 +311,7 @@ const struct cli_command cmd_mount_command = {
 	.name = "mount",
 	.run = cmd_mount,
 	.synopsis = "[OPTION...] PORT|IMAGE DIR",
-	.summary = "Shows a partition of a board, or an image file, as a folder.",
+	.summary = "shows a partition of a board, or an image file, as a folder",
 	.help =
 		"The command returns when the folder is there, and goes on in the background\n"
 		"until the folder is unmounted: fusermount3 -u DIR\n"

@@ -62,6 +62,7 @@ static int lock_state(
 	unsigned partition = at->f->header.partition;
 	_cleanup_close_ int watch = -1;
 	char lock[PATH_MAX];
+	bool told = false;
 	int r;
 
 	if (snprintf(lock, sizeof(lock), "%s/%s/rom%u/lock", root, key, partition) >=
@@ -74,6 +75,10 @@ static int lock_state(
 		if (r != -EBUSY || watch < 0)
 			break;
 		(void)!flash_disconnect(at->a->flash, NULL);
+		if (!told)
+			log_to(o->log, LOG_NOTICE, "waiting up to %u s: %s",
+				o->busy_wait_ms / 1000, err->text);
+		told = true;
 		if (portwait_next(watch, lock, o->cancel_fd, deadline) < 0)
 			break;
 	}
@@ -436,6 +441,14 @@ static int load(struct attaching *at, struct error *err)
 	return take_up(at, has_intent ? &intent : NULL, err);
 }
 
+/* Most errors say which port they are about. */
+static int name_port(struct error *err, int r, const char *path)
+{
+	if (err->code && strncmp(err->text, path, strlen(path)) == 0)
+		return r;
+	return error_prefix(err, r, "%s", path);
+}
+
 int attach(const struct attach_options *options, struct attached *out, struct error *err)
 {
 	struct attaching at = {.o = options, .a = out};
@@ -459,7 +472,7 @@ int attach(const struct attach_options *options, struct attached *out, struct er
 	}
 	if (r < 0) {
 		attached_clear(out);
-		return error_prefix(err, r, "%s", options->flash.path);
+		return name_port(err, r, options->flash.path);
 	}
 	folder_recount(out->folder);
 	if (out->base.image->status != ROMFS_VALID && !folder_is_staged(out->folder) &&

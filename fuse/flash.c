@@ -81,21 +81,26 @@ static int open_board(struct flash *f, struct error *err)
 	return dev_session_target(f->session, f->options.partition, &f->target, err);
 }
 
+static int open_once(struct flash *f, struct error *err)
+{
+	error_clear(err);
+	if (f->options.is_image)
+		return dev_image_open(f->path, f->options.image_size, true, &f->target, err);
+	return open_board(f, err);
+}
+
 static int open_target(struct flash *f, struct error *err)
 {
 	deadline_t deadline = deadline_in(f->options.busy_wait_ms);
 	_cleanup_close_ int watch = portwait_watch(f->path);
-	int r;
+	int r = open_once(f, err);
 
-	do {
-		error_clear(err);
-		if (f->options.is_image)
-			r = dev_image_open(
-				f->path, f->options.image_size, true, &f->target, err);
-		else
-			r = open_board(f, err);
-	} while (r == -EBUSY && watch >= 0 &&
-		portwait_next(watch, f->path, f->options.cancel_fd, deadline) == 0);
+	if (r == -EBUSY && watch >= 0)
+		log_to(f->options.log, LOG_NOTICE, "waiting up to %u s: %s",
+			f->options.busy_wait_ms / 1000, err->text);
+	while (r == -EBUSY && watch >= 0 &&
+		portwait_next(watch, f->path, f->options.cancel_fd, deadline) == 0)
+		r = open_once(f, err);
 	return r;
 }
 
