@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
+import termios
 import tty
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -90,7 +90,8 @@ class Board:
     def open(self):
         if self.fd is None:
             self.fd = os.open(self.port, os.O_RDWR | os.O_NOCTTY)
-            tty.setraw(self.fd)
+            tty.setraw(self.fd, termios.TCSANOW)  # keeps what has come already
+            self.received = b""
         return self.fd
 
     def write(self, data):
@@ -98,21 +99,30 @@ class Board:
         while data:
             data = data[os.write(fd, data) :]
 
-    def read(self, n, wait=WAIT):
-        """Exactly n bytes; fewer only when nothing has come for `wait` seconds."""
-        out = b""
-        while len(out) < n and select.select([self.open()], [], [], wait)[0]:
-            out += os.read(self.fd, n - len(out))
+    def more(self, wait):
+        """Waits for anything; False when nothing comes for `wait` seconds."""
+        if not select.select([self.open()], [], [], wait)[0]:
+            return False
+        self.received += os.read(self.fd, 65536)
+        return True
+
+    def take(self, n):
+        out, self.received = self.received[:n], self.received[n:]
         return out
 
+    def read(self, n, wait=WAIT):
+        """Exactly n bytes; fewer only when nothing has come for `wait` seconds."""
+        self.open()
+        while len(self.received) < n and self.more(wait):
+            pass
+        return self.take(n)
+
     def read_until(self, end, wait=WAIT):
-        out = b""
-        while not out.endswith(end):
-            byte = self.read(1, wait)
-            if not byte:
-                raise TimeoutError("waited for %r after %r" % (end, out[-2000:]))
-            out += byte
-        return out
+        self.open()
+        while end not in self.received:
+            if not self.more(wait):
+                raise TimeoutError("waited for %r after %r" % (end, self.received[-2000:]))
+        return self.take(self.received.index(end) + len(end))
 
     def raw_repl(self):
         self.write(b"\r\x03\x03\x01")

@@ -20,7 +20,7 @@ Runs until it is ended; SIGKILL is an unplug.
   --speed BYTES_PER_S   of the line, each way; 0 is unlimited
   --latency-ms MS       of the line, each way
   --late MS             the board answers that much later
-  --tx-timeout-ms MS    output is dropped when nobody has read for so long (2000; 0: never)
+  --tx-timeout-ms MS    output is dropped when nobody has read for so long (5000; 0: never)
   --rx-buffer BYTES     what the board can receive before it is read (65536)
   --rx-overflow HOW     wait (as USB does) or drop (as a UART does)
   --ctrl-c-flush        Ctrl-C empties the receive buffer, as on tinyusb ports
@@ -55,7 +55,7 @@ const FLAGS = {
 };
 const VALUES = {
 	link: undefined, flash: undefined, 'erase-ms': 0, 'program-us-per-256': 0, speed: 0,
-	'latency-ms': 0, late: 0, 'tx-timeout-ms': 2000, 'rx-buffer': '64K',
+	'latency-ms': 0, late: 0, 'tx-timeout-ms': 5000, 'rx-buffer': '64K',
 	'rx-overflow': 'wait', heap: '192K', 'raw-paste': 'yes', segments: undefined,
 	uid: 'e6614103e7452a2f', platform: 'rp2', machine: 'Emulated board with WebAssembly',
 	mpy: 0x306, main: undefined, 'cut-at': undefined, 'fail-at': undefined, 'noop-at': 0,
