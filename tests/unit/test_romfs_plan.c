@@ -625,6 +625,40 @@ static void test_prefix_erase_appends(void **state)
 	nor_done(&f);
 }
 
+/* The header's write unit, programmed byte by byte: no tree before all of it is there. */
+static void test_torn_header(void **state)
+{
+	static const uint32_t units[] = {1, 4, 8, 16, 32, 256, 1024, 2048};
+
+	for (size_t k = 0; k < ARRAY_SIZE(units); k++) {
+		const struct romfs_geometry g = {
+			.size = 128 << 10, .erase_block = 4096, .write_unit = units[k]};
+		const struct romfs_op *last;
+		struct romfs_plan *plan;
+		struct rng r = {0x70};
+		struct model m;
+		struct nor f;
+
+		nor_init(&f, &g);
+		model_init(&m);
+		model_random(&m, &r, 40, 800);
+		assert_int_equal(plan_from(&f, &m, NULL, &plan, NULL), 0);
+		last = &plan->ops[plan->n_ops - 1];
+		assert_int_equal(last->kind, ROMFS_OP_PROGRAM);
+		assert_int_equal(last->off, 0);
+		assert_int_equal(last->len, MAX((3 + units[k] - 1) / units[k] * units[k], 3));
+		nor_run(&f, plan, plan->n_ops - 1, 0, &r);
+		for (uint64_t n = 0; n < last->len; n++) {
+			assert_int_not_equal(nor_sees(&f, &m), SEES_OTHER);
+			assert_int_equal(io_pread_full(f.next_fd, f.b + n, 1, (off_t)n), 0);
+		}
+		assert_int_equal(nor_sees(&f, &m), SEES_TREE);
+		romfs_plan_free(plan);
+		model_done(&m);
+		nor_done(&f);
+	}
+}
+
 static void test_empty(void **state)
 {
 	const struct romfs_geometry g = {.size = 64 << 10, .erase_block = 4096, .write_unit = 256};
@@ -707,6 +741,7 @@ int main(void)
 		cmocka_unit_test(test_cost_of_small_saves),
 		cmocka_unit_test(test_adopts_packed_image),
 		cmocka_unit_test(test_prefix_erase_appends),
+		cmocka_unit_test(test_torn_header),
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_bad_geometry),
 	};
