@@ -44,12 +44,12 @@ static void put_header(const struct meta *m, struct romfs_out *out)
 
 	romfs_out_bytes(out, romfs_magic, sizeof(romfs_magic));
 	romfs_out_varuint(out, image_end(m) - META_PAYLOAD, IMAGE_DIGITS);
-	/* The first write unit holds nothing but the header, and is programmed last. Should
-	 * only its header have been programmed when power fails, then the padding record
-	 * behind reads as leading digits of the next record's kind, which is an empty padding
-	 * record: no entry is swallowed. */
-	if (m->roomy && unit > META_PAYLOAD + 2) {
-		romfs_out_padding(out, unit - META_PAYLOAD);
+	/* The first write unit holds nothing but the header, and is programmed last. The rest
+	 * of it is leading digits of the kind of an empty padding record in the next unit: in
+	 * whatever state a power cut leaves them, erased or programmed, their top bits are
+	 * set, and the reader comes to that record's end. */
+	if (m->roomy && unit > META_PAYLOAD) {
+		romfs_out_fill(out, 0x80, unit - META_PAYLOAD);
 		romfs_out_bytes(out, empty, sizeof(empty));
 	}
 	if (m->notes)

@@ -6,9 +6,13 @@
  * mirror of the flash once all operations are done.
  *
  * This planner keeps what it can where it is: a file whose content is on flash stays at
- * its place, new content goes where its old version was or into free space, and only
- * blocks whose bytes differ are touched. Block 0, with the header, is made invalid first
- * and written last, so a cut leaves "no file system" or the new tree, never a mixture.
+ * its place, new content goes into blank space, into blocks that hold nothing alive, where
+ * its old version was, or where else it fits, and only blocks whose bytes differ are
+ * touched. What the old tree does not need is erased and programmed first, while that tree
+ * is still there. Then block 0, with the header, is made invalid, and its first write unit
+ * is written last of all, so a cut leaves the old tree, "no file system", or the new tree,
+ * never a mixture. A prefix erase must proceed upwards for this, and a program of one write
+ * unit happen whole or not at all.
  * A planner for the append layout takes its place behind this interface. */
 #pragma once
 
@@ -24,7 +28,9 @@ struct romfs_geometry {
 };
 
 /* Flash as it is now. `read` gives -ENODATA (err untouched) for bytes whose content is not
- * known, for example after a cut: such a block is never taken for blank or for equal. */
+ * known, for example after a cut: such a block is never taken for blank or for equal; it is
+ * erased (or overwritten), be it in use or not, so that `next` is right about it. The whole
+ * partition is read, free space too, several times and in pieces of an erase block. */
 struct romfs_flash {
 	struct romfs_source source; /* size == geometry.size */
 	const struct romfs_image *image; /* parsed from it, or NULL: nothing to keep */
@@ -55,11 +61,14 @@ struct romfs_plan {
 };
 
 /* Plans; `wanted` is sorted and its files' data_off set to their place in `next`. Files
- * with data_off set on entry are on flash at that place with these bytes (the source is
- * asked only if they must move or share an erased block); the others come from `content`,
- * which must be able to give those on flash too. `next_fd` is an open file, rewritten to
- * exactly geometry.size bytes, erased (0xFF) where nothing stands; it is not fsynced.
- * -ENOSPC, with how much is wanted and how much there is, when the tree does not fit. */
+ * with data_off set on entry are on flash at that place with these bytes; the others come
+ * from `content`, which must be able to give those on flash too: it is asked where the
+ * source does not know them. A file without data_off that has the bytes which its path has
+ * on flash already counts as unchanged. `next_fd` is an open file, not the one behind the
+ * source, rewritten to exactly geometry.size bytes; it is not fsynced. Where nothing
+ * stands it holds what flash holds: 0xFF in blocks that are erased, else what was there.
+ * -ENOSPC, with how much is wanted and how much there is, when the tree does not fit. On
+ * failure only the order of `wanted` and the bytes of next_fd have changed. */
 must_check int romfs_plan(const struct romfs_geometry *geometry,
 	const struct romfs_flash *now, struct romfs_tree *wanted,
 	const struct romfs_pack_options *options, romfs_content_fn content, void *content_ctx,
@@ -67,9 +76,10 @@ must_check int romfs_plan(const struct romfs_geometry *geometry,
 void romfs_plan_free(struct romfs_plan *plan);
 DEFINE_CLEANUP(struct romfs_plan *, romfs_plan_free);
 
-/* Bytes that an entry of this name and size takes at most in any image that the planner
- * makes, with note and alignment: what df and ENOSPC reckon with, so that a tree whose sum
- * fits always can be planned. romfs_plan_overhead is the same for an empty image. */
+/* What df and ENOSPC reckon with: a tree whose entries' sum, with the overhead, is at most
+ * geometry.size can always be planned, with its notes, from whatever is on flash. Bytes
+ * that an entry of this name, size and alignment takes at most in the tightest form that
+ * the planner has. */
 uint64_t romfs_plan_entry_bytes(
 	enum romfs_type type, size_t name_len, uint64_t size, uint32_t align);
 uint64_t romfs_plan_overhead(const struct romfs_geometry *geometry);
