@@ -21,7 +21,7 @@
 #define BAD_PAYLOAD (-1002)
 #define RAISED (-1003)
 
-#define FRAME_MAX 4096u
+#define FRAME_MAX 16384u /* the board takes all of it in before it works */
 #define READ_MAX 65536u /* one answer of bytes that the board need not copy */
 #define FRAME_MIN 256u	/* on a line that damages larger ones */
 #define HASHES_MAX 64u
@@ -477,9 +477,9 @@ static bool want_deflate(struct agent *a)
 {
 	const struct pace *plain = &a->pace[0], *packed = &a->pace[1];
 
-	if (packed->bytes < 4 * FRAME_MAX)
+	if (packed->bytes < 2 * FRAME_MAX)
 		return true;
-	if (plain->bytes < 4 * FRAME_MAX)
+	if (plain->bytes < 2 * FRAME_MAX)
 		return false;
 	return packed->ns * plain->bytes <= plain->ns * packed->bytes;
 }
@@ -522,7 +522,7 @@ static int program_frame(
 	}
 	r = request(a, &q, TRIES, &got, err);
 	if (r == 0 && got.code != 0)
-		r = channel_refused(&a->base, "programming", off, got.code, err);
+		r = channel_refused(&a->base, "programming", got.at, got.code, err);
 	measured(a, packed > 0, len, now_ns() - start);
 	return r;
 }
@@ -535,7 +535,7 @@ static int agent_program(
 	int r = agent_start(a, err);
 
 	while (len && r == 0) {
-		size_t n = channel_clip(c, off, len, a->frame);
+		size_t n = MIN(len, a->frame);
 
 		r = program_frame(a, off, p, n, err);
 		off += n;

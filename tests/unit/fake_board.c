@@ -147,7 +147,7 @@ static void hashes(struct fake_board *b, const uint8_t *head, uint32_t off, uint
 
 static void agent(struct fake_board *b, uint32_t size)
 {
-	static uint8_t payload[4100];
+	static uint8_t payload[16388];
 	uint8_t head[20] = {0};
 	uint32_t last = UINT32_MAX, at = 0, fill = 0;
 	int32_t code = 0;

@@ -79,7 +79,7 @@ static void test_damaged_line(void **state)
 
 static void expect_failure(unsigned fail, const char *word, const char *where)
 {
-	static uint8_t data[16384];
+	static uint8_t data[32768];
 	struct dev_session *s = NULL;
 	struct dev_target *t = NULL;
 	struct error err = {0};
@@ -87,7 +87,7 @@ static void expect_failure(unsigned fail, const char *word, const char *where)
 
 	fake_start(&board, &(struct fake_options){.rules = fake_rp2, .fail_frame = fail});
 	open_target(&s, &t);
-	r = dev_target_erase(t, 0, 16384, &err);
+	r = dev_target_erase(t, 0, sizeof(data), &err);
 	if (r == 0)
 		r = dev_target_program(t, 0, data, sizeof(data), &err);
 	assert_int_equal(r, -EIO);
@@ -104,7 +104,7 @@ static void expect_failure(unsigned fail, const char *word, const char *where)
 static void test_flash_errors(void **state)
 {
 	expect_failure(1, "erasing", "0x0");
-	expect_failure(3, "programming", "0x1000");
+	expect_failure(3, "programming", "0x4000");
 }
 
 int main(void)

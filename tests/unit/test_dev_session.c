@@ -74,7 +74,7 @@ static void test_every_state(void **state)
 		{.state = FAKE_FRIENDLY, .raw_paste = 2},
 		{.state = FAKE_AGENT},
 		{.state = FAKE_BLOCKED, .blocked = 7},
-		{.state = FAKE_BLOCKED, .blocked = 4100},
+		{.state = FAKE_BLOCKED, .blocked = 16384 + 4},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
