@@ -73,11 +73,11 @@ def a(S,Z):
                     if q=='E':
                         r,t=e(o,n)
                     elif q=='P':
-                        r,t=p(o,V[:x]),o
+                        r,t=p(o,V[:x])
                     else:
                         if DeflateIO(BytesIO(V[:x]),1,12).readinto(D[:n])!=n:
                             raise ValueError
-                        r,t=p(o,D[:n]),o
+                        r,t=p(o,D[:n])
                     l=s
                 W(r if q in'EPZ'else 0,t,b)
             except Exception as y:

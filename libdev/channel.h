@@ -59,8 +59,8 @@ must_check int dev_channel_agent(struct repl *r, const struct dev_board_info *in
 #define CHANNEL_REPLY_MS 3000u /* for the board to answer at all, beside its work */
 
 /* Sends the functions of this partition: g(off,len) gives bytes, e(off,len) erases and
- * gives (error, offset), p(off,buf) programs and gives an error, h(off,len) a SHA-256;
- * error is 0 or a negative errno. See helpers.c. */
+ * and p(off,buf) programs, both giving (error, offset), h(off,len) gives a SHA-256; error is
+ * 0, or what the flash function reported. See helpers.c. */
 must_check int channel_send_helpers(struct dev_channel *c, const struct dev_geometry *g,
 	bool buffer, struct error *err);
 /* Runs a statement that must print one line or more and raise nothing. */
@@ -72,9 +72,6 @@ int channel_refused(struct dev_channel *c, const char *doing, uint64_t off, int6
 /* Bytes per step: a power of two times the write unit, so that `share` of them fit into the
  * free heap; 0 where not even one write unit does. At most `max`, or one write unit. */
 size_t channel_step(const struct dev_channel *c, unsigned share, size_t max);
-/* How far from `off` a single step may go: not over the end of an erase block on block
- * devices, whose writeblocks() addresses by block. */
-size_t channel_clip(const struct dev_channel *c, uint64_t off, size_t len, size_t step);
 /* Raw deflate for a window of 12 bits (the board's memory); 0 where it saves less than an
  * eighth, or `cap` does not hold it. */
 size_t channel_deflate(const uint8_t *buf, size_t len, uint8_t *out, size_t cap);

@@ -21,14 +21,15 @@
 #define BAD_PAYLOAD (-1002)
 #define RAISED (-1003)
 
-#define FRAME_MAX 4096u
-#define READ_MAX 16384u /* one answer of bytes that the board need not copy */
+#define FRAME_MAX 16384u /* the board takes all of it in before it works */
+#define READ_MAX 65536u /* one answer of bytes that the board need not copy */
 #define FRAME_MIN 256u	/* on a line that damages larger ones */
 #define HASHES_MAX 64u
 #define HASH_SPAN_MAX (1u << 20)
 #define HEAP_MIN (12u << 10) /* the compiled agent, and buffers worth having */
 #define HEAP_SHARE 8u	     /* of the heap for one buffer */
 #define DEFLATE_HEAP_MIN (48u << 10)
+#define TEXT_MAX 128u /* of an exception, in an answer */
 #define NOISE_MAX (256u << 10) /* bytes between frames that are none */
 #define TRIES 16u
 #define PING_TRIES 4u
@@ -308,7 +309,7 @@ static int agent_start(struct agent *a, struct error *err)
 static int agent_leave(struct dev_channel *c, struct error *err)
 {
 	struct agent *a = agent_of(c);
-	struct request quit = {.op = 'Q', .answer = a->answer, .answer_cap = 128};
+	struct request quit = {.op = 'Q', .answer = a->answer, .answer_cap = TEXT_MAX};
 	struct answer got;
 	char out[256];
 	struct repl_reply reply = {.out = out, .cap = sizeof(out)};
@@ -359,7 +360,7 @@ static int agent_read(
 	while (len && r == 0) {
 		size_t n = MIN(len, a->read);
 		struct request q = {.op = 'R', .off = (uint32_t)off, .len = (uint32_t)n,
-			.answer = a->answer, .answer_cap = READ_MAX, .work_ms = n / 4096};
+			.answer = a->answer, .answer_cap = MAX(n, TEXT_MAX), .work_ms = n / 1024};
 		struct answer got;
 
 		r = request(a, &q, 1, &got, err);
@@ -426,7 +427,8 @@ static int agent_hash(struct dev_channel *c, uint64_t off, uint64_t len, uint64_
 		uint64_t n = MIN(len, count * step);
 		size_t want = (size_t)((n + step - 1) / step) * SHA256_SIZE;
 		struct request q = {.op = 'H', .off = (uint32_t)off, .len = (uint32_t)n,
-			.arg = (uint32_t)step, .answer = a->answer, .answer_cap = READ_MAX,
+			.arg = (uint32_t)step, .answer = a->answer,
+			.answer_cap = MAX(want, TEXT_MAX),
 			.work_ms = channel_hash_ms(n)};
 		struct answer got;
 
@@ -457,7 +459,7 @@ static int agent_erase(struct dev_channel *c, uint64_t off, uint64_t len, struct
 		uint64_t n = MIN(len, batch);
 		struct request q = {.op = 'E', .off = (uint32_t)off, .len = (uint32_t)n,
 			.work_ms = (n + block - 1) / block * c->geometry.erase_ms_max,
-			.answer = a->answer, .answer_cap = 128};
+			.answer = a->answer, .answer_cap = TEXT_MAX};
 		struct answer got;
 
 		r = request(a, &q, TRIES, &got, err);
@@ -475,9 +477,9 @@ static bool want_deflate(struct agent *a)
 {
 	const struct pace *plain = &a->pace[0], *packed = &a->pace[1];
 
-	if (packed->bytes < 4 * FRAME_MAX)
+	if (packed->bytes < 2 * FRAME_MAX)
 		return true;
-	if (plain->bytes < 4 * FRAME_MAX)
+	if (plain->bytes < 2 * FRAME_MAX)
 		return false;
 	return packed->ns * plain->bytes <= plain->ns * packed->bytes;
 }
@@ -504,7 +506,7 @@ static int program_frame(
 	struct agent *a, uint64_t off, const uint8_t *buf, size_t len, struct error *err)
 {
 	struct request q = {.op = 'P', .off = (uint32_t)off, .len = (uint32_t)len,
-		.arg = (uint32_t)len, .payload = buf, .answer = a->answer, .answer_cap = 128,
+		.arg = (uint32_t)len, .payload = buf, .answer = a->answer, .answer_cap = TEXT_MAX,
 		.work_ms = channel_program_ms(&a->base, len)};
 	uint64_t start = now_ns();
 	struct answer got;
@@ -520,7 +522,7 @@ static int program_frame(
 	}
 	r = request(a, &q, TRIES, &got, err);
 	if (r == 0 && got.code != 0)
-		r = channel_refused(&a->base, "programming", off, got.code, err);
+		r = channel_refused(&a->base, "programming", got.at, got.code, err);
 	measured(a, packed > 0, len, now_ns() - start);
 	return r;
 }
@@ -533,7 +535,7 @@ static int agent_program(
 	int r = agent_start(a, err);
 
 	while (len && r == 0) {
-		size_t n = channel_clip(c, off, len, a->frame);
+		size_t n = MIN(len, a->frame);
 
 		r = program_frame(a, off, p, n, err);
 		off += n;

@@ -151,7 +151,7 @@ static int garbled(struct statements *s, const char *what, struct error *err)
 		repl_name(s->base.repl), s->base.geometry.number, what);
 }
 
-/* "r" or "r off" on one line. */
+/* "error offset" on one line. */
 static int result(struct statements *s, struct repl_reply *reply, const char *doing,
 	uint64_t off, struct error *err)
 {
@@ -393,7 +393,7 @@ static size_t literal(char *out, const uint8_t *buf, size_t len)
 	return (size_t)(p - out);
 }
 
-/* p(off,DATA), where DATA gives the bytes on the board. */
+/* p(off,DATA), checked, where DATA gives the bytes on the board. */
 static void program_code(struct statements *s, uint64_t off, const uint8_t *buf, size_t len)
 {
 	size_t packed = s->deflate ? channel_deflate(buf, len, s->packed, s->packed_cap)
@@ -402,7 +402,7 @@ static void program_code(struct statements *s, uint64_t off, const uint8_t *buf,
 	size_t n = packed ? packed : len;
 	char *p = s->code;
 
-	p += snprintf(p, s->code_cap, "print(p(*k(%llu,", (unsigned long long)off);
+	p += snprintf(p, s->code_cap, "print(*p(*k(%llu,", (unsigned long long)off);
 	if (s->base.caps->base64) {
 		*p++ = packed ? 'z' : 'u';
 		*p++ = '(';
@@ -428,7 +428,7 @@ static int statements_program(
 
 	while (len) {
 		struct repl_reply reply = {.out = s->reply, .cap = s->reply_cap};
-		size_t n = channel_clip(c, off, len, s->step);
+		size_t n = MIN(len, s->step);
 		int r;
 
 		program_code(s, off, p, n);

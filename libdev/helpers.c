@@ -56,14 +56,24 @@ static const char block_device[] =
 	"  r=c(d.ioctl,6,b)\n"
 	"  if r:return r,b*B\n"
 	" return 0,o\n"
-	"def p(o,b):return c(d.writeblocks,o//B,b,o%B)\n";
+	"def y(o,b):return c(d.writeblocks,o//B,b,o%B)\n";
 /* Prepare gives the smallest write size, or an error. */
 static const char partial[] =
 	"def e(o,n):return min(0,c(I,3,N,o,n)),o\n"
-	"def p(o,b):return c(I,4,N,o,b)\n";
+	"def y(o,b):return c(I,4,N,o,b)\n";
 static const char whole[] =
 	"def e(o,n):return min(0,c(I,3,N,n)),o\n"
-	"def p(o,b):return c(I,4,N,o,b)\n";
+	"def y(o,b):return c(I,4,N,o,b)\n";
+/* In pieces that stay inside of a block, and let USB and other tasks in between. */
+static const char programming[] =
+	"def p(o,b):\n"
+	" while len(b):\n"
+	"  k=%u-o%%%u\n"
+	"  r=y(o,b[:k])\n"
+	"  if r:return r,o\n"
+	"  o+=k\n"
+	"  b=b[k:]\n"
+	" return 0,o\n";
 
 #define VIEW_MAX (16u << 20)
 #define COPY_PIECE 512u	    /* readblocks copies into the heap */
@@ -107,6 +117,13 @@ int channel_send_helpers(struct dev_channel *c, const struct dev_geometry *g, bo
 	r = run_helpers(c, code, err);
 	if (r == 0) {
 		snprintf(code, sizeof(code), "%s%s", reader, operations(g->kind));
+		r = run_helpers(c, code, err);
+	}
+	if (r == 0) {
+		unsigned piece = g->kind == DEV_TARGET_BLOCK ? g->erase_block
+							     : MAX(4096u, g->write_unit);
+
+		snprintf(code, sizeof(code), programming, piece, piece);
 		r = run_helpers(c, code, err);
 	}
 	if (r == 0 && c->info->has_hashlib) {
@@ -169,13 +186,6 @@ size_t channel_step(const struct dev_channel *c, unsigned share, size_t max)
 	while (step * 2 <= max && step * 2 <= fit)
 		step *= 2;
 	return step;
-}
-
-size_t channel_clip(const struct dev_channel *c, uint64_t off, size_t len, size_t step)
-{
-	if (c->geometry.kind == DEV_TARGET_BLOCK)
-		step = MIN(step, c->geometry.erase_block - off % c->geometry.erase_block);
-	return MIN(len, step);
 }
 
 size_t channel_deflate(const uint8_t *buf, size_t len, uint8_t *out, size_t cap)

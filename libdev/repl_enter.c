@@ -9,9 +9,9 @@
 #define QUIET_MS 100u /* silence that says: it has said everything */
 /* An agent between two frames ends by 32 of these in a row; one that waits for the rest of
  * a frame, or any program in readinto(), needs as many as the frame has bytes left, and
- * then those 32. Ours are at most 8 KiB and a little long. */
+ * then those 32. Ours are at most 16 KiB and a little long. */
 #define FILLER 0x03
-#define FILLER_MAX (8192u + 256u)
+#define FILLER_MAX (16384u + 256u)
 
 static const struct repl_pattern banner = PATTERN(REPL_BANNER);
 

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/unit/fake_board.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "util/bytes.h"
+#include "util/sha256.h"
+
+#define BANNER "raw REPL; CTRL-B to exit\r\n>"
+#define WINDOW 32
+
+const struct fake_rule fake_rp2[] = {
+	{"P('platform'", "platform=rp2\r\nimpl=micropython\r\nmpy=774\r\nrelease=1.29.0\r\n"
+			 "build=v1.29.0 on 2026-08-25\r\nmachine=Fake \x1b[31mwith RP2040\r\n",
+		NULL},
+	{"P('heap'", "uid=e66138935f6b8a2a\r\nheap=190000\r\n", NULL},
+	{"M('deflate'", "hashlib=1\r\nbase64=1\r\ncrc32=1\r\nkbd=1\r\nbuffer=1\r\numount=1\r\n"
+			"rom=1\r\nsegments=1\r\n", NULL},
+	{"n=0\n", "block=1\r\ncount=16\r\nsize=4096\r\nbuffer=1\r\naddress=268959744\r\n", NULL},
+	{NULL, NULL, NULL},
+};
+
+static void put(struct fake_board *b, const void *buf, size_t len)
+{
+	const char *p = buf;
+
+	while (len) {
+		struct pollfd f[2] = {{b->master, POLLOUT, 0}, {b->stop[0], POLLIN, 0}};
+		ssize_t n;
+
+		poll(f, 2, -1);
+		if (f[1].revents)
+			pthread_exit(NULL);
+		n = write(b->master, p, len);
+		if (n < 0 && errno != EAGAIN && errno != EINTR)
+			pthread_exit(NULL);
+		p += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
+	}
+}
+
+static void say(struct fake_board *b, const char *text)
+{
+	put(b, text, strlen(text));
+}
+
+static uint32_t roll(struct fake_board *b)
+{
+	b->random = b->random * 1664525u + 1013904223u;
+	return b->random >> 8;
+}
+
+/* One byte; -1 where none came within `ms` (-1: waits). */
+static int get(struct fake_board *b, int ms)
+{
+	struct pollfd f[2] = {{b->master, POLLIN, 0}, {b->stop[0], POLLIN, 0}};
+	uint8_t c;
+
+	if (poll(f, 2, ms) == 0)
+		return -1;
+	if (f[1].revents || read(b->master, &c, 1) != 1)
+		pthread_exit(NULL);
+	return c;
+}
+
+/* --- the agent ---------------------------------------------------------------------- */
+
+static int get_damaged(struct fake_board *b)
+{
+	int c = get(b, -1);
+
+	if (b->o.damage == 0 || roll(b) % b->o.damage != 0)
+		return c;
+	return roll(b) % 2 ? get(b, -1) : c ^ 0x10;
+}
+
+static void put_damaged(struct fake_board *b, const uint8_t *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		uint8_t twice[2] = {p[i], p[i]};
+
+		if (b->o.damage == 0 || roll(b) % b->o.damage != 0)
+			put(b, p + i, 1);
+		else if (roll(b) % 2)
+			put(b, twice, 2);
+	}
+}
+
+static void answer(struct fake_board *b, const uint8_t *head, int32_t code, uint32_t at,
+	const uint8_t *payload, uint32_t len)
+{
+	uint8_t out[24];
+
+	out[0] = 0xA5;
+	memcpy(out + 1, head + 1, 3);
+	bytes_put_le32(out + 4, (uint32_t)code);
+	bytes_put_le32(out + 8, at);
+	bytes_put_le32(out + 12, len);
+	bytes_put_le32(out + 16, (uint32_t)crc32(0, out, 16));
+	put_damaged(b, out, 20);
+	if (len == 0)
+		return;
+	put_damaged(b, payload, len);
+	bytes_put_le32(out, (uint32_t)crc32(0, payload, len));
+	put_damaged(b, out, 4);
+}
+
+static int32_t change(struct fake_board *b, char op, uint32_t off, uint32_t len,
+	const uint8_t *payload)
+{
+	if (b->o.fail_frame && b->erases + b->programs + 1 == b->o.fail_frame)
+		return -EIO;
+	if (off > FAKE_FLASH || len > FAKE_FLASH - off)
+		return -EINVAL;
+	if (op == 'E') {
+		memset(b->flash + off, 0xFF, len);
+		b->erases++;
+		return 0;
+	}
+	b->programs++;
+	for (uint32_t i = 0; i < len; i++)
+		b->flash[off + i] &= payload[i];
+	for (uint32_t i = off / 256; i < (off + len + 255) / 256; i++)
+		b->program_count[i]++;
+	return 0;
+}
+
+static void hashes(struct fake_board *b, const uint8_t *head, uint32_t off, uint32_t len,
+	uint32_t step)
+{
+	uint8_t out[4096];
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < len && n + 32 <= sizeof(out); i += step, n += 32)
+		sha256_of(b->flash + off + i, len - i < step ? len - i : step, out + n);
+	answer(b, head, 0, 0, out, n);
+}
+
+static void agent(struct fake_board *b, uint32_t size)
+{
+	static uint8_t payload[16388];
+	uint8_t head[20] = {0};
+	uint32_t last = UINT32_MAX, at = 0, fill = 0;
+	int32_t code = 0;
+
+	answer(b, head, 1, size, NULL, 0);
+	for (;;) {
+		uint32_t off, len, arg;
+
+		head[0] = (uint8_t)get_damaged(b);
+		if (head[0] != 0xA5) {
+			fill = head[0] == 0x03 ? fill + 1 : 0;
+			if (fill > 31)
+				return;
+			continue;
+		}
+		fill = 0;
+		for (unsigned i = 1; i < 20; i++)
+			head[i] = (uint8_t)get_damaged(b);
+		if (crc32(0, head, 16) != bytes_get_le32(head + 16)) {
+			answer(b, head, -1001, 0, NULL, 0);
+			continue;
+		}
+		off = bytes_get_le32(head + 4);
+		len = bytes_get_le32(head + 8);
+		arg = bytes_get_le32(head + 12);
+		if (head[1] == 'P') {
+			for (unsigned i = 0; i < arg + 4; i++)
+				payload[i] = (uint8_t)get_damaged(b);
+			if (crc32(0, payload, arg) != bytes_get_le32(payload + arg)) {
+				answer(b, head, -1002, 0, NULL, 0);
+				continue;
+			}
+		}
+		if (head[1] == 'P' || head[1] == 'E') {
+			if (bytes_get_le16(head + 2) != last)
+				code = change(b, (char)head[1], off, len, payload);
+			last = bytes_get_le16(head + 2);
+			at = off;
+			answer(b, head, code, at, NULL, 0);
+		} else if (head[1] == 'R') {
+			answer(b, head, 0, 0, b->flash + off, len);
+		} else if (head[1] == 'H') {
+			hashes(b, head, off, len, arg);
+		} else {
+			answer(b, head, 0, 0, NULL, 0);
+			if (head[1] == 'Q')
+				return;
+		}
+	}
+}
+
+/* --- the REPL ----------------------------------------------------------------------- */
+
+static void execute(struct fake_board *b, const char *code)
+{
+	unsigned x, y;
+	char out[64];
+
+	if (b->o.state == FAKE_FORGER) {
+		say(b, "OK\x04\x04OK\x04>\x04\x04>");
+		return;
+	}
+	if (sscanf(code, "print('x=',%u*%u)", &x, &y) == 2) {
+		snprintf(out, sizeof(out), "x= %u\r\n\x04\x04>", x * y);
+		say(b, out);
+		return;
+	}
+	if (sscanf(code, "a(%u,", &x) == 1) {
+		agent(b, x);
+		say(b, "\x04\x04>");
+		return;
+	}
+	for (const struct fake_rule *r = b->o.rules; r && r->part; r++) {
+		if (!strstr(code, r->part))
+			continue;
+		say(b, r->out ? r->out : "");
+		say(b, "\x04");
+		say(b, r->exception ? r->exception : "");
+		say(b, "\x04>");
+		return;
+	}
+	say(b, "\x04\x04>");
+}
+
+static void raw_paste(struct fake_board *b, bool handshake)
+{
+	static char code[65536];
+	size_t n = 0, granted = 2 * WINDOW, left = WINDOW;
+
+	if (handshake)
+		put(b, "R\x01\x20\x00\x01", 5);
+	for (;;) {
+		int c = get(b, -1);
+
+		if (c == 0x03) {
+			say(b, "\x04\x04KeyboardInterrupt: \r\n\x04>");
+			return;
+		}
+		if (c == 0x04)
+			break;
+		if (n >= granted)
+			b->overruns++;
+		if (n + 1 < sizeof(code))
+			code[n++] = (char)c;
+		if (b->o.gives_up && n >= b->o.gives_up) {
+			say(b, "\x04");
+			while ((c = get(b, -1)) != 0x03 && c != 0x04)
+				;
+			say(b, "\x04Traceback (most recent call last):\r\n"
+			       "  File \"<stdin>\", line 1\r\nMemoryError: full\r\n\x04>");
+			return;
+		}
+		if (--left == 0) {
+			say(b, "\x01");
+			granted += WINDOW;
+			left = WINDOW;
+		}
+	}
+	code[n] = '\0';
+	say(b, "\x04");
+	execute(b, code);
+}
+
+static void soft_reset(struct fake_board *b)
+{
+	b->soft_resets++;
+	say(b, "\r\nMPY: soft reboot\r\n");
+	b->state = b->state == FAKE_RAW ? FAKE_RAW : FAKE_FRIENDLY;
+	say(b, b->state == FAKE_RAW ? BANNER : "MicroPython v1.29.0\r\n>>> ");
+}
+
+static void raw(struct fake_board *b)
+{
+	static char line[65536];
+	static size_t n;
+	int c = get(b, -1);
+
+	switch (c) {
+	case 0x01:
+		if (n == 2 && line[0] == 0x05 && line[1] == 'A' && b->o.raw_paste != 2) {
+			if (b->o.raw_paste == 0)
+				raw_paste(b, true);
+			else
+				put(b, "R\x00>", 3);
+		} else {
+			say(b, BANNER);
+		}
+		n = 0;
+		return;
+	case 0x02:
+		b->state = FAKE_FRIENDLY;
+		say(b, "\r\nMicroPython v1.29.0\r\n>>> ");
+		n = 0;
+		return;
+	case 0x03:
+		n = 0;
+		return;
+	case 0x04:
+		say(b, "OK");
+		line[n] = '\0';
+		if (n == 0)
+			soft_reset(b);
+		else
+			execute(b, line);
+		n = 0;
+		return;
+	default:
+		if (n + 1 < sizeof(line))
+			line[n++] = (char)c;
+	}
+}
+
+static void friendly(struct fake_board *b)
+{
+	switch (get(b, -1)) {
+	case 0x01:
+		b->state = FAKE_RAW;
+		say(b, "\r\n" BANNER);
+		return;
+	case 0x02:
+		say(b, "\r\nMicroPython v1.29.0\r\n>>> ");
+		return;
+	case 0x03:
+		say(b, "\r\n>>> ");
+		return;
+	case 0x04:
+		soft_reset(b);
+		return;
+	default:
+		return;
+	}
+}
+
+static void program(struct fake_board *b)
+{
+	int c = get(b, b->o.prints ? 1 : -1);
+
+	if (c < 0)
+		say(b, "temperature 21.5 \x04 OK\r\n");
+	if (c != 0x03)
+		return;
+	if (b->interrupts++ < b->o.ignored_ctrl_c) {
+		say(b, "KeyboardInterrupt? no\r\n");
+		return;
+	}
+	b->state = FAKE_FRIENDLY;
+	say(b, "Traceback\r\nKeyboardInterrupt: \r\n>>> ");
+}
+
+static void step(struct fake_board *b)
+{
+	int c;
+
+	switch (b->state) {
+	case FAKE_FRIENDLY:
+		return friendly(b);
+	case FAKE_RAW:
+	case FAKE_FORGER:
+		return raw(b);
+	case FAKE_PROGRAM:
+		return program(b);
+	case FAKE_PASTE:
+		if (get(b, -1) == 0x03) {
+			b->state = FAKE_FRIENDLY;
+			say(b, "\r\n>>> ");
+		}
+		return;
+	case FAKE_RAW_PASTE:
+		raw_paste(b, false);
+		b->state = FAKE_RAW;
+		return;
+	case FAKE_BLOCKED:
+		for (unsigned i = 0; i < b->o.blocked; i++)
+			get(b, -1);
+		b->state = FAKE_AGENT;
+		return;
+	case FAKE_AGENT:
+		agent(b, 4096);
+		say(b, "\x04\x04>");
+		b->state = FAKE_RAW;
+		return;
+	case FAKE_SILENT:
+		get(b, -1);
+		return;
+	case FAKE_FLOOD:
+		say(b, "all work and no play makes a dull board\r\n");
+		while (get(b, 0) >= 0)
+			;
+		return;
+	case FAKE_MODEM:
+		c = get(b, -1);
+		put(b, &(char){(char)c}, 1);
+		say(b, "\r\nERROR\r\n");
+		return;
+	case FAKE_HALF:
+		get(b, -1);
+		say(b, "raw REPL; CTRL-B to ex");
+		return;
+	}
+}
+
+static void *run(void *data)
+{
+	struct fake_board *b = data;
+
+	for (;;)
+		step(b);
+	return NULL;
+}
+
+static void must(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+void fake_start(struct fake_board *b, const struct fake_options *o)
+{
+	struct termios t;
+
+	memset(b, 0, sizeof(*b));
+	memset(b->flash, 0x55, sizeof(b->flash));
+	b->o = *o;
+	b->state = o->state;
+	b->random = o->seed;
+	must(openpty(&b->master, &b->slave, b->port, NULL, NULL) == 0);
+	tcgetattr(b->slave, &t);
+	cfmakeraw(&t);
+	tcsetattr(b->slave, TCSANOW, &t);
+	fcntl(b->master, F_SETFL, O_NONBLOCK);
+	must(pipe(b->stop) == 0);
+	must(pthread_create(&b->thread, NULL, run, b) == 0);
+}
+
+static void join(struct fake_board *b)
+{
+	if (write(b->stop[1], "", 1) == 1)
+		pthread_join(b->thread, NULL);
+	close(b->stop[0]);
+	close(b->stop[1]);
+}
+
+void fake_stop(struct fake_board *b)
+{
+	join(b);
+	close(b->master);
+	close(b->slave);
+}
+
+void fake_unplug(struct fake_board *b)
+{
+	fake_stop(b);
+}

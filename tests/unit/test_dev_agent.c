@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* The agent's frames over lines that lose, flip and double bytes: slower, never wrong, and
+ * no change of flash done twice. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "libdev/session.h"
+#include "tests/unit/fake_board.h"
+
+static struct fake_board board;
+
+static void open_target(struct dev_session **s, struct dev_target **t)
+{
+	struct dev_session_options options = {.cancel_fd = -1, .baud = 4000000};
+	struct error err = {0};
+
+	if (dev_session_open(board.port, &options, s, &err) < 0)
+		fail_msg("open: %s", err.text);
+	assert_int_equal(dev_session_target(*s, 0, t, &err), 0);
+}
+
+static void fill(uint8_t *buf, size_t len, unsigned seed)
+{
+	for (size_t i = 0; i < len; i++) {
+		seed = seed * 1664525u + 1013904223u;
+		buf[i] = (uint8_t)(seed >> 24);
+	}
+}
+
+static void copy_and_check(unsigned damage, unsigned seed)
+{
+	static uint8_t data[FAKE_FLASH], back[FAKE_FLASH], want[4][SHA256_SIZE],
+		got[4][SHA256_SIZE];
+	struct dev_session *s = NULL;
+	struct dev_target *t = NULL;
+	struct error err = {0};
+
+	fill(data, sizeof(data), seed);
+	fake_start(&board, &(struct fake_options){.rules = fake_rp2, .damage = damage,
+				   .seed = seed});
+	open_target(&s, &t);
+	if (dev_target_erase(t, 0, FAKE_FLASH, &err) < 0 ||
+		dev_target_program(t, 0, data, FAKE_FLASH, &err) < 0 ||
+		dev_target_read(t, 0, back, FAKE_FLASH, &err) < 0 ||
+		dev_target_hash(t, 0, FAKE_FLASH, FAKE_FLASH / 4, got, &err) < 0 ||
+		dev_target_finish(t, &err) < 0)
+		fail_msg("damage %u, seed %u: %s", damage, seed, err.text);
+	assert_memory_equal(back, data, FAKE_FLASH);
+	for (unsigned i = 0; i < 4; i++)
+		sha256_of(data + i * FAKE_FLASH / 4, FAKE_FLASH / 4, want[i]);
+	assert_memory_equal(got, want, sizeof(got));
+	assert_int_equal(t->counters.programmed_bytes, FAKE_FLASH);
+	assert_int_equal(t->counters.erased_blocks, 16);
+	dev_target_free(t);
+	dev_session_close(s, NULL);
+	fake_stop(&board);
+	assert_memory_equal(board.flash, data, FAKE_FLASH);
+	for (unsigned i = 0; i < FAKE_FLASH / 256; i++)
+		if (board.program_count[i] != 1)
+			fail_msg("damage %u, seed %u: page %u programmed %u times", damage, seed,
+				i, board.program_count[i]);
+}
+
+static void test_clean_line(void **state)
+{
+	copy_and_check(0, 1);
+}
+
+static void test_damaged_line(void **state)
+{
+	copy_and_check(20000, 2);
+	copy_and_check(10000, 3);
+}
+
+static void expect_failure(unsigned fail, const char *word, const char *where)
+{
+	static uint8_t data[32768];
+	struct dev_session *s = NULL;
+	struct dev_target *t = NULL;
+	struct error err = {0};
+	int r;
+
+	fake_start(&board, &(struct fake_options){.rules = fake_rp2, .fail_frame = fail});
+	open_target(&s, &t);
+	r = dev_target_erase(t, 0, sizeof(data), &err);
+	if (r == 0)
+		r = dev_target_program(t, 0, data, sizeof(data), &err);
+	assert_int_equal(r, -EIO);
+	assert_non_null(strstr(err.text, word));
+	assert_non_null(strstr(err.text, where));
+	error_clear(&err);
+	assert_int_equal(dev_target_erase(t, 0, 4096, &err), -EIO);
+	dev_target_free(t);
+	dev_session_close(s, NULL);
+	fake_stop(&board);
+	assert_int_equal(board.soft_resets, 1);
+}
+
+static void test_flash_errors(void **state)
+{
+	expect_failure(1, "erasing", "0x0");
+	expect_failure(3, "programming", "0x4000");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_clean_line),
+		cmocka_unit_test(test_damaged_line),
+		cmocka_unit_test(test_flash_errors),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/* Bounds of targets, geometry from what boards say, strict numbers, image files. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "libdev/learn.h"
+#include "libdev/quirks.h"
+#include "util/io.h"
+
+static unsigned calls;
+
+static int count_erase(struct dev_target *t, uint64_t off, uint64_t len, struct error *err)
+{
+	calls++;
+	return 0;
+}
+
+static int count_program(
+	struct dev_target *t, uint64_t off, const void *buf, size_t len, struct error *err)
+{
+	calls++;
+	return 0;
+}
+
+static int count_read(
+	struct dev_target *t, uint64_t off, void *buf, size_t len, struct error *err)
+{
+	calls++;
+	return 0;
+}
+
+static void test_bounds(void **state)
+{
+	static const struct dev_target_ops ops = {
+		.erase = count_erase, .program = count_program, .read = count_read};
+	struct dev_target t = {.ops = &ops, .geometry = {.kind = DEV_TARGET_PARTIAL,
+		.size = 65536, .erase_block = 4096, .write_unit = 256}};
+	char buf[512];
+
+	assert_int_equal(dev_target_erase(&t, 4096, 8192, NULL), 0);
+	assert_int_equal(dev_target_program(&t, 65536 - 512, buf, 512, NULL), 0);
+	assert_int_equal(dev_target_read(&t, 65535, buf, 1, NULL), 0);
+	assert_int_equal(calls, 3);
+	assert_int_equal(t.counters.erased_blocks, 2);
+	assert_int_equal(dev_target_erase(&t, 0, 4095, NULL), -EINVAL);
+	assert_int_equal(dev_target_erase(&t, 256, 4096, NULL), -EINVAL);
+	assert_int_equal(dev_target_erase(&t, 65536, 4096, NULL), -EINVAL);
+	assert_int_equal(dev_target_erase(&t, UINT64_MAX - 4095, 8192, NULL), -EINVAL);
+	assert_int_equal(dev_target_program(&t, 0, buf, 255, NULL), -EINVAL);
+	assert_int_equal(dev_target_program(&t, 128, buf, 256, NULL), -EINVAL);
+	assert_int_equal(dev_target_program(&t, 65536 - 256, buf, 512, NULL), -EINVAL);
+	assert_int_equal(dev_target_read(&t, 65536, buf, 1, NULL), -EINVAL);
+	t.geometry.prefix_erase = true;
+	assert_int_equal(dev_target_erase(&t, 4096, 4096, NULL), -EINVAL);
+	t.geometry.kind = DEV_TARGET_READONLY;
+	assert_int_equal(dev_target_erase(&t, 0, 4096, NULL), -EROFS);
+	assert_int_equal(calls, 3);
+}
+
+static void test_numbers(void **state)
+{
+	static const char *const bad[] = {"", "-", "+1", " 1", "1 ", "0x10", "1e3", "1.0",
+		"None", "True", "99999999999999999999", "--1", "1-"};
+	int64_t v = 42;
+
+	assert_int_equal(learn_number("4096", &v), 0);
+	assert_int_equal(v, 4096);
+	assert_int_equal(learn_number("-22", &v), 0);
+	assert_int_equal(v, -22);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		if (learn_number(bad[i], &v) != -EPROTO)
+			fail_msg("\"%s\" was taken for a number", bad[i]);
+	assert_int_equal(v, -22);
+}
+
+static struct dev_geometry geometry(
+	const char *platform, const char *machine, struct quirk_facts f)
+{
+	struct dev_geometry g = {0};
+	struct error err = {0};
+
+	f.has_address = f.address != 0;
+	if (quirk_geometry(quirk_find(platform, machine, f.has_address, f.address), &f, &g,
+		    &err) < 0)
+		fail_msg("%s: %s", platform, err.text);
+	return g;
+}
+
+static void test_geometry(void **state)
+{
+	struct quirk_facts block = {.is_block = true, .count = 32, .size = 4096, .length = -1,
+		.min_prepare = -22};
+	struct quirk_facts segment = {.count = -1, .size = -1, .length = 1 << 20,
+		.min_prepare = 4096};
+	struct quirk_facts old = {.count = -1, .size = -1, .length = 1 << 20,
+		.min_prepare = -22, .probe_empty = 4, .probe_range = 4};
+	struct dev_geometry g = geometry("rp2", "", block);
+
+	assert_int_equal(g.kind, DEV_TARGET_BLOCK);
+	assert_int_equal(g.size, 131072);
+	assert_int_equal(g.write_unit, 256);
+
+	g = geometry("something", "new", segment);
+	assert_int_equal(g.kind, DEV_TARGET_PARTIAL);
+	assert_int_equal(g.erase_block, 4096);
+
+	/* Three arguments: the second was taken for a length of nothing. */
+	g = geometry("something", "old", old);
+	assert_int_equal(g.kind, DEV_TARGET_WHOLE);
+	assert_true(g.prefix_erase);
+	old.probe_range = -22; /* the OSPI of stm32 */
+	g = geometry("pyboard", "", old);
+	assert_int_equal(g.kind, DEV_TARGET_PARTIAL);
+	old.probe_empty = -22;
+	g = geometry("linux", "", old);
+	assert_int_equal(g.kind, DEV_TARGET_READONLY);
+
+	/* Never four arguments, whatever a firmware says. */
+	g = geometry("esp8266", "", segment);
+	assert_int_equal(g.kind, DEV_TARGET_WHOLE);
+	segment.length = 100 * 1024;
+	g = geometry("renesas-ra", "", segment);
+	assert_int_equal(g.kind, DEV_TARGET_WHOLE);
+	assert_int_equal(g.erase_block, 4096);
+	assert_int_equal(g.write_unit, 2048);
+
+	segment = (struct quirk_facts){.count = -1, .size = -1, .length = 1 << 20,
+		.min_prepare = 16, .address = 0x80300000};
+	g = geometry("alif", "", segment);
+	assert_true(g.no_erase);
+	assert_int_equal(g.write_unit, 16);
+	segment.min_prepare = 512;
+	segment.address = 0x60000;
+	g = geometry("samd", "ItsyBitsy M4 Express with SAMD51G19A", segment);
+	assert_int_equal(g.erase_block, 8192);
+	assert_int_equal(g.write_unit, 8192);
+	segment.min_prepare = 262144;
+	segment.length = 262144 + 100;
+	segment.address = 0x080c0000;
+	g = geometry("pyboard", "NUCLEO-F767ZI", segment);
+	assert_int_equal(g.size, 262144);
+	assert_int_equal(g.write_unit, 32);
+	assert_true(g.erase_ms_max >= 4000);
+}
+
+static char *make_file(size_t size)
+{
+	static char path[64];
+	char byte = 'x';
+	int fd;
+
+	snprintf(path, sizeof(path), "test_dev_target.%d.img", (int)getpid());
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	for (size_t i = 0; i < size; i++)
+		assert_int_equal(write(fd, &byte, 1), 1);
+	close(fd);
+	return path;
+}
+
+static void test_image(void **state)
+{
+	char *path = make_file(5000), buf[8192];
+	uint8_t want[SHA256_SIZE], got[2][SHA256_SIZE];
+	struct dev_target *t = NULL, *second = NULL;
+	struct error err = {0};
+
+	assert_int_equal(dev_image_open(path, 8192, true, &t, &err), 0);
+	assert_int_equal(dev_image_open(path, 0, false, &second, &err), -EBUSY);
+	assert_non_null(strstr(err.text, path));
+	assert_int_equal(t->geometry.size, 8192);
+	assert_int_equal(dev_target_read(t, 0, buf, 8192, NULL), 0);
+	assert_int_equal(buf[4999], 'x');
+	assert_int_equal((uint8_t)buf[5000], 0xFF);
+	assert_int_equal((uint8_t)buf[8191], 0xFF);
+	assert_int_equal(dev_target_erase(t, 0, 4096, NULL), 0);
+	assert_int_equal(dev_target_program(t, 1, "abc", 3, NULL), 0);
+	assert_int_equal(dev_target_finish(t, NULL), 0);
+	assert_int_equal(dev_target_read(t, 0, buf, 8192, NULL), 0);
+	assert_memory_equal(buf, "\xff" "abc\xff", 5);
+	assert_int_equal(dev_target_hash(t, 0, 8192, 4096, got, NULL), 0);
+	sha256_of(buf + 4096, 4096, want);
+	assert_memory_equal(got[1], want, SHA256_SIZE);
+	dev_target_free(t);
+
+	error_clear(&err);
+	assert_int_equal(dev_image_open(path, 0, false, &t, &err), 0);
+	assert_int_equal(t->geometry.size, 8192);
+	assert_int_equal(dev_target_program(t, 0, "abc", 3, &err), -EROFS);
+	dev_target_free(t);
+	unlink(path);
+	error_clear(&err);
+	assert_int_equal(dev_image_open(path, 0, true, &t, &err), -ENOENT);
+	path = make_file(0);
+	assert_int_equal(dev_image_open(path, 0, true, &t, NULL), -EINVAL);
+	unlink(path);
+}
+
+/* A file need not end with a whole block. */
+static void test_odd_image(void **state)
+{
+	char *path = make_file(5000), c;
+	struct dev_target *t = NULL;
+
+	assert_int_equal(dev_image_open(path, 0, true, &t, NULL), 0);
+	assert_int_equal(dev_target_erase(t, 4096, 904, NULL), 0);
+	assert_int_equal(dev_target_erase(t, 4096, 4096, NULL), -EINVAL);
+	assert_int_equal(dev_target_read(t, 4999, &c, 1, NULL), 0);
+	assert_int_equal((uint8_t)c, 0xFF);
+	dev_target_free(t);
+	unlink(path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_geometry),
+		cmocka_unit_test(test_image),
+		cmocka_unit_test(test_odd_image),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
