@@ -112,7 +112,7 @@ static int explain_no_partitions(struct info *info, struct subject *s)
 		return 0;
 	if (info->as_json)
 		return json_text(info, "reason", why.text);
-	printf("\nNo ROM partitions: %s\n", why.text);
+	printf("\n%s\n", why.text);
 	return 0;
 }
 

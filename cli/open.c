@@ -40,10 +40,16 @@ static int take_signals(struct subject *s, struct error *err)
 	return 0;
 }
 
+/* A signal that came has ended the session; it shall not end the program as well, before
+ * that has said so. */
 static void give_signals_back(struct subject *s)
 {
+	struct signalfd_siginfo came;
+
 	if (s->signal_fd < 0)
 		return;
+	while (read(s->signal_fd, &came, sizeof(came)) > 0)
+		;
 	close(s->signal_fd);
 	sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
 }

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 
-TAIL_LINES = 60
+TAIL_LINES = 80
 TIMEOUT = 30 * 60  # seconds; a hung job must not hang the whole
 
 
@@ -58,6 +58,7 @@ class Job:
 # --- counting ---------------------------------------------------------------------------
 
 LINE = re.compile(r"^(ok|not ok|FAIL|skip) +(?:\d+ )?(?:- )?(.*)$")
+TRAILER = re.compile(r"\(exit status: \d+\)$")  # automake's, behind a program's own lines
 CMOCKA = re.compile(r"^\[  *(OK|FAILED|SKIPPED)  *\] (\S+?):? *$")
 CMOCKA_SUM = re.compile(r"^\[  *(PASSED|FAILED|SKIPPED)  *\] [0-9]+ test\(s\)")
 
@@ -72,7 +73,7 @@ def count_lines(text, prefix=""):
     counts = Counts()
     for line in text.splitlines():
         m = LINE.match(line)
-        if not m:
+        if not m or TRAILER.search(line):
             continue
         name, _, why = m[2].partition(" - ")
         if m[1] == "ok" and why.lower().startswith("skip"):

@@ -52,7 +52,7 @@ class Plan:
         directory = self.builddir(build)
         self.add(
             f"unit/{build}",
-            ["make", "-k", "check"],
+            ["make", "-k", "check", "VERBOSE=1"],
             after=[f"build/{build}"],
             cwd=directory,
             env=env,
