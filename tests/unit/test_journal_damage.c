@@ -235,7 +235,7 @@ static void test_no_resurrection(void **state)
 	struct journal_change c = {.entry = {.id = 2, .parent = 1, .name = "a"}};
 	_cleanup_free_ uint8_t *bytes = NULL;
 	struct model *m = calloc(1, sizeof(*m));
-	struct journal *j;
+	struct journal *j, *next;
 	uint64_t seq, at;
 	bool changed;
 	size_t len;
@@ -253,9 +253,41 @@ static void test_no_resurrection(void **state)
 	assert_false(changed);
 	c.entry.name = "c";
 	assert_int_equal(journal_append(j, &c, 1, &seq, NULL), 0);
-	journal_free(j);
-	assert_int_equal(model_open(dir.dirfd, m, &changed, &j, NULL), 0);
+	/* as after a SIGKILL: nothing was tidied up */
+	assert_int_equal(model_open(dir.dirfd, m, &changed, &next, NULL), 0);
 	assert_string_equal(m->nodes[2].name, "c");
+	journal_free(next);
+	journal_free(j);
+	free(m);
+}
+
+/* A whole frame at another's place is none. */
+static void test_order(void **state)
+{
+	struct journal_change c = {.entry = {.id = 2, .parent = 1, .name = "a"}};
+	_cleanup_free_ uint8_t *bytes = NULL;
+	struct model *m = calloc(1, sizeof(*m));
+	struct journal *j;
+	uint64_t seq, at[4];
+	bool changed;
+	size_t len;
+	int i;
+
+	assert_int_equal(journal_create(dir.dirfd, &model_header, &j, NULL), 0);
+	for (i = 0; i < 4; i++) {
+		at[i] = journal_bytes(j);
+		c.entry.id = (uint64_t)i + 2;
+		assert_int_equal(journal_append(j, &c, 1, &seq, NULL), 0);
+	}
+	bytes = scratch_get(&dir, "journal", &len);
+	journal_free(j);
+	memcpy(bytes + at[1], bytes + at[2], at[3] - at[2]);
+	scratch_put(&dir, "journal", bytes, len);
+	assert_int_equal(model_open(dir.dirfd, m, &changed, &j, NULL), 0);
+	assert_true(m->nodes[2].there);
+	for (i = 3; i < 6; i++)
+		assert_false(m->nodes[i].there);
+	assert_true(journal_cut(j) > 0);
 	journal_free(j);
 	free(m);
 }
@@ -385,6 +417,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_flipped_mark, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_generation, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_resurrection, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_header, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_version, setup, teardown),
