@@ -232,9 +232,14 @@ static int read_journal(struct attaching *at, struct error *err)
 	int r = journal_open(f->dirfd, &at->header, load_change, &replay, &at->changed,
 		&f->journal, err);
 
-	if (r == 0)
-		r = load_check(f, err);
-	return r;
+	if (r < 0)
+		return r;
+	if (journal_cut(f->journal))
+		log_to(at->o->flash.log, LOG_INFO,
+			"the journal ended in %llu bytes of an unfinished write; nothing that was "
+			"closed is missing",
+			(unsigned long long)journal_cut(f->journal));
+	return load_check(f, err);
 }
 
 static int forget_nodes(struct folder *f)

@@ -56,13 +56,11 @@ struct journal_entry {
 enum journal_change_kind {
 	JOURNAL_PUT,  /* the node is now this entry */
 	JOURNAL_DROP, /* the node `entry.id` is gone */
-	JOURNAL_INTENT, /* a commit to the image with the SHA-256 `intent` has begun */
 };
 
 struct journal_change {
 	enum journal_change_kind kind;
 	struct journal_entry entry;
-	uint8_t intent[SHA256_SIZE];
 };
 
 /* What the staged changes rest on; written at the start of each generation. */

@@ -13,12 +13,11 @@ static const char header_magic[8] = "ROMOUNTJ";
 
 #define PUT_SIZE 48u /* without the name */
 #define DROP_SIZE 16u
-#define INTENT_SIZE (8u + SHA256_SIZE)
 
 /* These values stand in files. */
 _Static_assert(ROMFS_DIR == 0 && ROMFS_FILE == 1, "type of a node");
 _Static_assert(CONTENT_EMPTY == 0 && CONTENT_BASE == 1 && CONTENT_LOG == 2, "content");
-_Static_assert(JOURNAL_PUT == 0 && JOURNAL_DROP == 1 && JOURNAL_INTENT == 2, "change");
+_Static_assert(JOURNAL_PUT == 0 && JOURNAL_DROP == 1, "change");
 
 uint32_t journal_crc(uint32_t crc, const void *buf, size_t len)
 {
@@ -140,8 +139,6 @@ size_t change_size(const struct journal_change *change)
 		return journal_pad(PUT_SIZE + strlen(change->entry.name) + 1);
 	case JOURNAL_DROP:
 		return DROP_SIZE;
-	case JOURNAL_INTENT:
-		return INTENT_SIZE;
 	}
 	assert(!"a kind of change");
 	return 0;
@@ -176,9 +173,6 @@ void change_encode(uint8_t *out, const struct journal_change *change)
 		break;
 	case JOURNAL_DROP:
 		bytes_put_le64(out + 8, change->entry.id);
-		break;
-	case JOURNAL_INTENT:
-		memcpy(out + 8, change->intent, SHA256_SIZE);
 		break;
 	}
 }
@@ -258,7 +252,7 @@ int change_decode(const uint8_t **p, size_t *left, uint64_t log_end, uint64_t ba
 	const uint8_t *in = *p;
 	size_t len = 0;
 
-	if (*left < 8 || in[0] == 0 || in[0] > JOURNAL_INTENT + 1)
+	if (*left < 8 || in[0] == 0 || in[0] > JOURNAL_DROP + 1)
 		return -EUCLEAN;
 	c.kind = (enum journal_change_kind)(in[0] - 1);
 	if (c.kind != JOURNAL_PUT && !all_zero(in + 1, 7))
@@ -272,12 +266,6 @@ int change_decode(const uint8_t **p, size_t *left, uint64_t log_end, uint64_t ba
 			return -EUCLEAN;
 		c.entry.id = bytes_get_le64(in + 8);
 		len = c.entry.id > JOURNAL_ROOT_ID ? DROP_SIZE : 0;
-		break;
-	case JOURNAL_INTENT:
-		if (*left < INTENT_SIZE)
-			return -EUCLEAN;
-		memcpy(c.intent, in + 8, SHA256_SIZE);
-		len = INTENT_SIZE;
 		break;
 	}
 	if (len == 0)

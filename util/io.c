@@ -37,8 +37,8 @@ int io_pwrite_full(int fd, const void *buf, size_t len, off_t off)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
-			return -errno;
+		if (n <= 0)
+			return n ? -errno : -EIO;
 		p += n;
 		off += n;
 		len -= (size_t)n;
@@ -55,8 +55,8 @@ int io_write_full(int fd, const void *buf, size_t len)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
-			return -errno;
+		if (n <= 0)
+			return n ? -errno : -EIO;
 		p += n;
 		len -= (size_t)n;
 	}

@@ -19,7 +19,6 @@ struct model_node {
 
 struct model {
 	struct model_node nodes[MODEL_NODES];
-	unsigned intents;
 	int log_fd; /* where CONTENT_LOG is read for its checksum */
 };
 

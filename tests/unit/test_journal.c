@@ -93,7 +93,6 @@ static void test_kinds(void **state)
 			 .mtime_ns = INT64_MIN, .content = {CONTENT_BASE, 5, (1 << 20) - 5}}},
 		{.entry = {.id = UINT64_MAX, .parent = UINT64_MAX - 1, .name = "x"}},
 		{.kind = JOURNAL_DROP, .entry = {.id = UINT64_MAX}},
-		{.kind = JOURNAL_INTENT, .intent = {41}},
 		{.kind = JOURNAL_DROP, .entry = {.id = 2}},
 	};
 	struct model m;
@@ -113,7 +112,6 @@ static void test_kinds(void **state)
 	assert_int_equal(model_open(dir.dirfd, &m, &changed, &j, NULL), 0);
 	assert_true(changed);
 	assert_int_equal(journal_seq(j), seq);
-	assert_int_equal(m.intents, 42);
 	assert_false(m.nodes[2].there);
 	assert_string_equal(m.nodes[3].name, longest);
 	assert_true(m.nodes[3].mtime_ns == INT64_MIN);

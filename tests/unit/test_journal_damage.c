@@ -299,8 +299,6 @@ static int check_change(void *ctx, const struct journal_change *c)
 	const struct journal_entry *e = &c->entry;
 	const uint64_t *len = ctx;
 
-	if (c->kind == JOURNAL_INTENT)
-		return 0;
 	assert_true(e->id != 0);
 	if (c->kind == JOURNAL_DROP)
 		return 0;
