@@ -20,7 +20,9 @@ struct committer {
 	struct flash_progress progress;
 	sd_event_source *timer;	 /* quiet or retry, whichever is due */
 	sd_event_source *watch;	 /* events of the port, after a failure */
+	bool armed;
 	uint64_t first_change_us; /* of what is not on flash yet; 0: nothing */
+	uint64_t last_change_us;
 	unsigned retry_ms;
 	struct error err;
 	uint64_t commits, erased_blocks, programmed_bytes;
@@ -36,17 +38,35 @@ static uint64_t now_us(struct committer *c)
 	return us;
 }
 
+static void arm(struct committer *c, uint64_t at_us);
+
+/* When the tree has been quiet for long enough, by what is known now. */
+static uint64_t quiet_at(const struct committer *c)
+{
+	uint64_t quiet = c->last_change_us + (uint64_t)c->o.quiet_ms * 1000;
+	uint64_t latest = c->first_change_us + (uint64_t)c->o.quiet_max_ms * 1000;
+
+	return MIN(quiet, latest);
+}
+
 static int on_timer(sd_event_source *s, uint64_t us, void *data)
 {
+	struct committer *c = data;
+
 	(void)s;
-	(void)us;
-	start(data);
+	c->armed = false;
+	if (!c->err.code && us < quiet_at(c))
+		arm(c, quiet_at(c)); /* there were changes meanwhile */
+	else
+		start(c);
 	return 0;
 }
 
 static void arm(struct committer *c, uint64_t at_us)
 {
 	int r;
+
+	c->armed = true;
 
 	if (!c->timer)
 		r = sd_event_add_time(c->o.event, &c->timer, CLOCK_MONOTONIC, at_us, 10000,
@@ -61,6 +81,7 @@ static void arm(struct committer *c, uint64_t at_us)
 
 static void disarm(struct committer *c)
 {
+	c->armed = false;
 	if (c->timer)
 		(void)sd_event_source_set_enabled(c->timer, SD_EVENT_OFF);
 	c->watch = sd_event_source_disable_unref(c->watch);
@@ -117,18 +138,18 @@ static bool is_settled(const struct committer *c)
 void committer_changed(void *data)
 {
 	struct committer *c = data;
-	uint64_t now = now_us(c), latest;
 
+	c->last_change_us = now_us(c);
 	if (c->running)
 		return; /* armed again when it ends */
 	if (!c->first_change_us) {
-		c->first_change_us = now;
+		c->first_change_us = c->last_change_us;
 		c->o.notify(c->o.ctx);
 	}
-	latest = c->first_change_us + (uint64_t)c->o.quiet_max_ms * 1000;
-	if (c->err.code && c->watch)
-		return; /* the retry's time stays */
-	arm(c, MIN(now + (uint64_t)c->o.quiet_ms * 1000, MAX(latest, now)));
+	/* A timer that is set stays: moving it for each of thousands of changes costs more
+	 * than waking up once too early. After a failure it is the retry's. */
+	if (!c->armed)
+		arm(c, quiet_at(c));
 }
 
 void committer_sync(struct committer *c, struct committer_waiter *w)
