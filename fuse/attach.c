@@ -285,8 +285,8 @@ static int hold(struct attaching *at, const char *why, struct error *err)
 	if (r < 0)
 		return r;
 	note(at->a,
-		"%s: %u staged file%s of an earlier time could not be written and %s kept in %s/%s; "
-		"the folder shows what is on flash now",
+		"%s: %u staged file%s of an earlier time could not be written and %s kept in "
+		"%s/%s; the folder shows what is on flash now",
 		why, count, count == 1 ? "" : "s", count == 1 ? "is" : "are",
 		state_path(at->f->state), name);
 	return 0;

@@ -11,8 +11,9 @@ static int buffer_read(void *ctx, uint64_t off, void *buf, size_t len, struct er
 	const struct romfs_buffer *b = ctx;
 
 	if (off > b->len || len > b->len - off)
-		return error_set(err, -EIO, "read of %zu bytes at %llu leaves the image (%zu bytes)",
-			len, (unsigned long long)off, b->len);
+		return error_set(err, -EIO,
+			"read of %zu bytes at %llu leaves the image (%zu bytes)", len,
+			(unsigned long long)off, b->len);
 	memcpy(buf, (const char *)b->data + off, len);
 	return 0;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The host's side of the line against any bytes at all: a transport whose board says the
  * fuzz input, in pieces whose sizes stand in it, and then hangs up. A size of 255 is the
- * right answer to the question that proves an interpreter, which no input can know. Whatever it says,
- * every call returns, within its caps, and a session that opens has sane geometry. */
+ * right answer to the question that proves an interpreter, which no input can know.
+ * Whatever it says, every call returns, within its caps, and a session that opens has sane
+ * geometry. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

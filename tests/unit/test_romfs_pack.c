@@ -52,7 +52,7 @@ static struct bytes pack(const struct model *m, const struct romfs_pack_options 
 	return out;
 }
 
-/* --- vectors ---------------------------------------------------------------------------- */
+/* --- vectors ------------------------------------------------------------------------ */
 
 static int compare_entries(const void *a, const void *b)
 {
@@ -177,7 +177,7 @@ static void test_random_trees(void **state)
 	}
 }
 
-/* --- alignment ------------------------------------------------------------------------------ */
+/* --- alignment ---------------------------------------------------------------------- */
 
 /* A board reads this tree. */
 struct seen {
@@ -313,7 +313,7 @@ static void test_align_parse(void **state)
 	}
 }
 
-/* --- notes ------------------------------------------------------------------------------------ */
+/* --- notes -------------------------------------------------------------------------- */
 
 static void test_notes_round_trip(void **state)
 {
@@ -351,7 +351,7 @@ static void test_notes_round_trip(void **state)
 	model_done(&m);
 }
 
-/* --- failures ---------------------------------------------------------------------------------- */
+/* --- failures ----------------------------------------------------------------------- */
 
 static int fail_sink(void *ctx, const void *buf, size_t len, struct error *err)
 {
@@ -389,7 +389,7 @@ static void test_failures(void **state)
 	model_done(&m);
 }
 
-/* --- the tree itself ----------------------------------------------------------------------------- */
+/* --- the tree itself ---------------------------------------------------------------- */
 
 static void test_tree_limits(void **state)
 {

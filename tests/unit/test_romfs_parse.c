@@ -13,7 +13,7 @@
 #include "libromfs/parse.h"
 #include "romfs_bytes.h"
 
-/* --- helpers ---------------------------------------------------------------------------- */
+/* --- helpers ------------------------------------------------------------------------ */
 
 static struct romfs_image *parse(const void *p, size_t n)
 {
@@ -79,7 +79,7 @@ static struct bytes small_image(struct bytes *payload)
 	return b;
 }
 
-/* --- what is read ------------------------------------------------------------------------- */
+/* --- what is read ------------------------------------------------------------------- */
 
 static void test_plain_tree(void **state)
 {
@@ -236,7 +236,7 @@ static void test_meta_extents(void **state)
 	bytes_done(&b);
 }
 
-/* --- the append layout ---------------------------------------------------------------------- */
+/* --- the append layout -------------------------------------------------------------- */
 
 #define APPEND_SIZE 65536u
 
@@ -348,7 +348,7 @@ static void test_append_ecc(void **state)
 	bytes_done(&flash);
 }
 
-/* --- what is no ROMFS ------------------------------------------------------------------------ */
+/* --- what is no ROMFS --------------------------------------------------------------- */
 
 static void expect_status(const void *p, size_t n, enum romfs_status status, const char *why)
 {
@@ -371,7 +371,7 @@ static void test_no_romfs(void **state)
 	expect_status("\xd2\xcd\x31\x00", 4, ROMFS_VALID, "");
 }
 
-/* --- hostile bytes (each line of the checklist is a case here) --------------------------------- */
+/* --- hostile bytes (each line of the checklist is a case here) ---------------------- */
 
 static void test_overflowing_numbers(void **state)
 {
@@ -384,8 +384,9 @@ static void test_overflowing_numbers(void **state)
 	expect_corrupt(&b, 5, "a record's length has more than 64 bits");
 	b = small_image(bytes_add(&p, "\x05\x0a\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 12));
 	expect_corrupt(&b, 6, "a name's length has more than 64 bits");
-	b = small_image(bytes_add(
-		&p, "\x05\x10\x01" "a\x03\x0c\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x00\x00", 18));
+	b = small_image(bytes_add(&p,
+		"\x05\x10\x01" "a\x03\x0c\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x00\x00",
+		18));
 	expect_corrupt(&b, 10, "a data pointer's size has more than 64 bits");
 	b = small_image(bytes_add(
 		&p, "\x05\x0f\x01" "a\x03\x0b\x00\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 17));
@@ -506,7 +507,8 @@ static void many_files(struct bytes *b, unsigned n, uint64_t size, size_t data)
 		record[4] = (uint8_t)(48 + i / 46 % 200);
 		record[5] = (uint8_t)(48 + i / 9200);
 		for (unsigned k = 0; k < 4; k++)
-			record[8 + k] = (uint8_t)((size >> (7 * (3 - k)) & 0x7f) | (k < 3 ? 0x80 : 0));
+			record[8 + k] = (uint8_t)((size >> (7 * (3 - k)) & 0x7f) |
+						  (k < 3 ? 0x80 : 0));
 		record[15] = 0;
 		record[12] = record[13] = record[14] = 0x80;
 		memcpy(payload.p + 16 * i, record, 16);
@@ -611,7 +613,7 @@ static void test_meta_is_bounded(void **state)
 	bytes_done(&b);
 }
 
-/* --- sources that fail ------------------------------------------------------------------------- */
+/* --- sources that fail -------------------------------------------------------------- */
 
 static int fail_read(void *ctx, uint64_t off, void *buf, size_t len, struct error *err)
 {
@@ -653,7 +655,7 @@ static void test_source_fd(void **state)
 	bytes_done(&b);
 }
 
-/* --- mutations ----------------------------------------------------------------------------------- */
+/* --- mutations ---------------------------------------------------------------------- */
 
 /* Whatever stands in one byte: the parser ends, and what it shows lies in the image. */
 static void test_mutations(void **state)

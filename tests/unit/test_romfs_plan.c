@@ -25,7 +25,7 @@ static int sink_bytes(void *ctx, const void *buf, size_t len, struct error *err)
 	return 0;
 }
 
-/* --- saves ---------------------------------------------------------------------------------- */
+/* --- saves -------------------------------------------------------------------------- */
 
 /* What df says that the model takes. */
 static uint64_t reckoned(const struct nor *f, const struct model *m)
@@ -133,7 +133,7 @@ static void expect_verify(const struct nor *f, const struct romfs_plan *plan)
 	}
 }
 
-/* --- cuts ------------------------------------------------------------------------------------- */
+/* --- cuts --------------------------------------------------------------------------- */
 
 static void expect_not_mixed(
 	const struct nor *f, const struct model *old, const struct model *m, size_t op)
@@ -210,7 +210,7 @@ static unsigned cut_everywhere(const struct nor *f, const struct romfs_plan *pla
 	return cuts;
 }
 
-/* --- random saves -------------------------------------------------------------------------------- */
+/* --- random saves ------------------------------------------------------------------- */
 
 struct setting {
 	struct romfs_geometry g;
@@ -286,8 +286,8 @@ struct totals {
 	unsigned saves, full, cuts, repacks;
 };
 
-static void one_round(
-	const struct setting *s, uint64_t seed, struct totals *totals, struct model *m, struct model *old)
+static void one_round(const struct setting *s, uint64_t seed, struct totals *totals,
+	struct model *m, struct model *old)
 {
 	struct rng r = {seed};
 	struct nor f;
@@ -309,7 +309,8 @@ static void one_round(
 		if (ret < 0) {
 			assert_int_equal(ret, -ENOSPC);
 			if (need <= s->g.size)
-				fail_msg("%llu bytes do not fit: %s", (unsigned long long)need, err.text);
+				fail_msg("%llu bytes do not fit: %s", (unsigned long long)need,
+					err.text);
 			assert_non_null(strstr(err.text, "the partition holds"));
 			model_copy(m, old);
 			totals->full++;
@@ -430,7 +431,7 @@ static void test_does_not_fit(void **state)
 	nor_done(&f);
 }
 
-/* --- what a save costs ------------------------------------------------------------------------- */
+/* --- what a save costs -------------------------------------------------------------- */
 
 /* 200 files, 6 MiB, on 8 MiB. */
 static void big_tree(struct model *m, struct rng *r)
