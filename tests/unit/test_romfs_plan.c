@@ -543,6 +543,34 @@ static void test_cost_of_small_saves(void **state)
 	}
 }
 
+/* What changes of an entry stands in one erase block, whichever entry it is. */
+static void test_entry_changes_in_one_block(void **state)
+{
+	const struct romfs_geometry g = {.size = 1 << 20, .erase_block = 1024, .write_unit = 4};
+	struct cost cost = {0};
+	struct model m, old;
+	struct rng r = {0x7C};
+	struct nor f;
+
+	nor_init(&f, &g);
+	model_init(&m);
+	model_init(&old);
+	model_random(&m, &r, 400, 200);
+	for (unsigned i = 0; i < m.n; i++)
+		m.v[i].mtime_ns = 1;
+	save(&f, &m, NULL, &cost, &r);
+	for (unsigned i = 0; i < m.n; i++) {
+		model_copy(&old, &m);
+		m.v[i].mtime_ns = -2 - (int64_t)i; /* every byte of it changes */
+		m.v[i].seed += 8;
+		save(&f, &m, &old, &cost, &r);
+		assert_true(cost.worst_erases <= 2);
+	}
+	model_done(&m);
+	model_done(&old);
+	nor_done(&f);
+}
+
 /* The image that mpremote wrote is taken over: its data stays where it is. */
 static void test_adopts_packed_image(void **state)
 {
@@ -740,6 +768,7 @@ int main(void)
 		cmocka_unit_test(test_usable),
 		cmocka_unit_test(test_does_not_fit),
 		cmocka_unit_test(test_cost_of_small_saves),
+		cmocka_unit_test(test_entry_changes_in_one_block),
 		cmocka_unit_test(test_adopts_packed_image),
 		cmocka_unit_test(test_prefix_erase_appends),
 		cmocka_unit_test(test_torn_header),
