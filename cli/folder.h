@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a mounted folder says about itself: its extended attributes user.romount.*. */
+/* What a mounted folder says about itself: its extended attributes user.romount.*,
+ * as facts without that prefix. */
 #pragma once
 
 #include "cli/report.h"

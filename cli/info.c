@@ -6,6 +6,7 @@
 
 #include "cli/cli.h"
 #include "cli/folder.h"
+#include "cli/mountstate.h"
 #include "cli/open.h"
 #include "cli/report.h"
 #include "cli/ui.h"
@@ -14,6 +15,7 @@ struct info {
 	const char *path;
 	int partition; /* -1: all */
 	bool as_json, summary;
+	const char *state_dir;
 	struct json_object *json; /* the document, when as_json */
 	struct error *err;
 };
@@ -86,7 +88,10 @@ static int show_partition(struct info *info, struct subject *s, unsigned number,
 	report.image = image;
 	if (flashmap_of(image, report.geometry->size, &report.map) < 0)
 		return no_memory(info);
-	r = show_report(info, &report, partitions);
+	r = mountstate_facts(subject_board(s), info->path, number, info->state_dir,
+		&report.mount, &report.n_mount);
+	r = r < 0 ? no_memory(info) : show_report(info, &report, partitions);
+	folder_facts_free(report.mount, report.n_mount);
 	flashmap_clear(&report.map);
 	return r;
 }
@@ -200,6 +205,7 @@ static int parse(int argc, char **argv, struct info *info)
 		{"help", no_argument, NULL, 'h'},
 		{"json", no_argument, NULL, 'j'},
 		{"partition", required_argument, NULL, 'p'},
+		{"state", required_argument, NULL, 'S'},
 		{"summary", no_argument, NULL, 's'},
 		{0},
 	};
@@ -211,6 +217,8 @@ static int parse(int argc, char **argv, struct info *info)
 			info->as_json = true;
 		else if (c == 's')
 			info->summary = true;
+		else if (c == 'S')
+			info->state_dir = optarg;
 		else if (c == 'h')
 			return CLI_OK;
 		else if (c != 'p')
@@ -247,12 +255,13 @@ static int cmd_info(int argc, char **argv)
 const struct cli_command cmd_info_command = {
 	.name = "info",
 	.run = cmd_info,
-	.synopsis = "PORT|IMG|FOLDER [--json] [-s] [-p N]",
+	.synopsis = "PORT|IMG|FOLDER [--json] [-s] [-p N] [--state DIR]",
 	.summary = "tells about a board, an image file or a mounted folder",
 	.help =
 		"  -j, --json         as JSON, for programs\n"
 		"  -s, --summary      without the table of what stands where\n"
 		"  -p, --partition=N  one partition of a board (default: all)\n"
+		"      --state=DIR    where 'romount mount --state' keeps staged files\n"
 		"\n"
 		"Reading a port interrupts the board's program and starts it again afterwards.\n"
 		"A mounted FOLDER is asked without disturbing the board.\n",

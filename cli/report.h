@@ -7,15 +7,17 @@
 #include "cli/flashmap.h"
 #include "libdev/session.h"
 
+/* Something that a mounted folder, or the state of a mount, tells about itself. */
+struct report_fact {
+	char *name, *value; /* printable */
+};
+
 struct report {
 	const struct dev_geometry *geometry;
 	const struct romfs_image *image;
 	struct flashmap map;
-};
-
-/* An extended attribute that a mounted folder tells about itself. */
-struct report_fact {
-	char *name, *value; /* without "user.romount.", printable */
+	struct report_fact *mount; /* mountstate.h */
+	size_t n_mount;
 };
 
 void report_board_text(const char *path, const struct dev_board_info *board);

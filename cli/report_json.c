@@ -126,6 +126,8 @@ struct json_object *report_partition_json(const struct report *report, bool with
 		     add_number(o, "hidden", image->skipped_entries);
 	else if (ok && image->why.text[0])
 		ok = add_text(o, "reason", image->why.text);
+	if (ok && report->n_mount)
+		ok = add(o, "mount", report_facts_json(report->mount, report->n_mount));
 	if (ok && with_layout)
 		ok = add(o, "layout", layout_json(report));
 	return whole(o, ok);

@@ -177,12 +177,16 @@ static int print_layout(const struct report *report)
 
 int report_partition_text(const struct report *report, bool with_layout)
 {
+	size_t i;
+
 	print_geometry(report->geometry);
 	print_status(report);
 	if (report->image->status == ROMFS_VALID) {
 		print_bytes("used", report->map.used, report->geometry->size);
 		print_bytes("free", report->map.free, report->geometry->size);
 	}
+	for (i = 0; i < report->n_mount; i++)
+		print_text(report->mount[i].name, report->mount[i].value);
 	return with_layout ? print_layout(report) : 0;
 }
 

@@ -156,8 +156,8 @@ static int open_file(struct image *i, struct error *err)
 		return failed(i, "reading", -errno, err);
 	if (!S_ISREG(st.st_mode))
 		return error_set(err, -EINVAL, "%s is not a file", i->path);
-	/* Readers may be many; a writer is alone. */
-	if (flock(i->fd, (i->writable ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0)
+	/* A writer is alone; a reader may look on, as at any file. */
+	if (i->writable && flock(i->fd, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK
 			       ? error_set(err, -EBUSY,
 					 "%s is in use, mounted perhaps; unmount it first", i->path)
