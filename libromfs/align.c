@@ -43,14 +43,15 @@ uint32_t romfs_pack_align_path(const struct romfs_pack_options *options, const c
 		bool on_path = strchr(a->pattern, '/');
 
 		assert(a->align && !(a->align & (a->align - 1)));
-		if (fnmatch(a->pattern, on_path ? path : name, on_path ? FNM_PATHNAME : 0) == 0)
+		if (fnmatch(a->pattern, on_path ? path : name,
+			    on_path ? FNM_PATHNAME : 0) == 0)
 			return a->align;
 	}
 	return 1;
 }
 
-uint32_t romfs_pack_align(
-	const struct romfs_pack_options *options, const struct romfs_tree *tree, uint32_t index)
+uint32_t romfs_pack_align(const struct romfs_pack_options *options,
+	const struct romfs_tree *tree, uint32_t index)
 {
 	char path[(ROMFS_DEPTH_MAX + 1) * (ROMFS_NAME_MAX + 1)];
 

@@ -33,8 +33,8 @@ struct differ {
 
 /* --- operations -------------------------------------------------------------- */
 
-static int push_op(
-	struct differ *d, enum romfs_op_kind kind, uint64_t off, uint64_t len, uint64_t src)
+static int push_op(struct differ *d, enum romfs_op_kind kind, uint64_t off, uint64_t len,
+	uint64_t src)
 {
 	struct romfs_plan *plan = d->plan;
 
@@ -103,7 +103,8 @@ static enum fate fate_of(const struct differ *d, size_t len, bool known)
 		return d->pl->geometry->no_erase ? REWRITTEN : ERASED;
 	if (memcmp(d->now, d->next, len) == 0)
 		return UNTOUCHED;
-	return next_needs_erase(d->pl->geometry, d->now, d->next, len) ? ERASED : PROGRAMMED;
+	return next_needs_erase(d->pl->geometry, d->now, d->next, len) ? ERASED
+								       : PROGRAMMED;
 }
 
 static bool is_late(const struct differ *d, uint64_t off, size_t len, enum fate fate)
@@ -112,7 +113,7 @@ static bool is_late(const struct differ *d, uint64_t off, size_t len, enum fate 
 		return false;
 	if (fate != PROGRAMMED)
 		return !is_unused(d, off, len) ||
-			(fate == ERASED && d->pl->geometry->prefix_erase);
+		       (fate == ERASED && d->pl->geometry->prefix_erase);
 	for (size_t at = 0; at < len; at += d->page)
 		if (page_differs(d, at) && !is_unused(d, off + at, d->page))
 			return true;
@@ -153,11 +154,11 @@ static bool takes_page(
 	if (fate == REWRITTEN)
 		return true;
 	return page_differs(d, at) &&
-		(phase == LAST || is_unused(d, off + at, d->page) == (phase == EARLY));
+	       (phase == LAST || is_unused(d, off + at, d->page) == (phase == EARLY));
 }
 
-static int program_pages(struct differ *d, uint64_t off, size_t from, enum fate fate,
-	enum phase phase)
+static int program_pages(
+	struct differ *d, uint64_t off, size_t from, enum fate fate, enum phase phase)
 {
 	size_t len = block_len(d, off), start = 0, run = 0;
 	int r = 0;
@@ -186,7 +187,8 @@ static int do_block(struct differ *d, uint64_t off, enum phase phase)
 		fate = ERASED; /* the prefix erase has done it */
 	if (fate == UNTOUCHED || (in_prefix && phase == EARLY))
 		return 0;
-	if (fate != PROGRAMMED && is_unused(d, off, len) != (phase == EARLY) && !in_prefix)
+	if (fate != PROGRAMMED && is_unused(d, off, len) != (phase == EARLY) &&
+		!in_prefix)
 		return 0;
 	r = load(d, off, &known);
 	if (r == 0 && fate == ERASED && !in_prefix)

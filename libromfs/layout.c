@@ -29,7 +29,7 @@ static bool same_node(
 	if (a->type == ROMFS_DIR || a->size != b->size || a->size == 0)
 		return a->type == ROMFS_DIR || a->size == b->size;
 	return pl->home[i] == b->data_off &&
-		pl->home[i] % romfs_pack_align(pl->options, pl->wanted, i) == 0;
+	       pl->home[i] % romfs_pack_align(pl->options, pl->wanted, i) == 0;
 }
 
 /* 1: the image on flash is the wanted tree. */
@@ -117,8 +117,8 @@ static int compare_homeless(const void *a, const void *b)
 }
 
 /* Files that stay become part of `live`; the others are listed. */
-static int sort_out(const struct planning *pl, struct layout *l, bool keep, uint64_t floor,
-	struct spans *live, struct homeless *list, uint32_t *n)
+static int sort_out(const struct planning *pl, struct layout *l, bool keep,
+	uint64_t floor, struct spans *live, struct homeless *list, uint32_t *n)
 {
 	*n = 0;
 	l->kept = false;
@@ -163,7 +163,8 @@ static int place_all(const struct planning *pl, struct layout *l, struct space *
 	for (uint32_t k = 0; r == 0 && k < n; k++) {
 		uint32_t i = list[k].index;
 
-		r = space_take(space, list[k].size, romfs_pack_align(pl->options, pl->wanted, i),
+		r = space_take(space, list[k].size,
+			romfs_pack_align(pl->options, pl->wanted, i),
 			keep ? pl->before[i] : ROMFS_NO_OFFSET, comfort, &l->place[i]);
 	}
 	return r;
@@ -209,8 +210,8 @@ static int try_laid(const struct planning *pl, struct layout *l, bool keep,
 
 /* --- pack -------------------------------------------------------------------- */
 
-static int try_packed(const struct planning *pl, struct layout *l, bool notes, uint64_t *need,
-	struct error *err)
+static int try_packed(const struct planning *pl, struct layout *l, bool notes,
+	uint64_t *need, struct error *err)
 {
 	int r;
 

@@ -21,7 +21,7 @@ static unsigned digits(const struct meta *m)
 static unsigned moving_bytes(const struct meta *m, const struct romfs_node *n)
 {
 	return (m->notes ? ROMFS_NOTE_RECORD : 0) +
-		(n->type == ROMFS_FILE ? 2 + 2 * digits(m) : 0);
+	       (n->type == ROMFS_FILE ? 2 + 2 * digits(m) : 0);
 }
 
 /* Bytes to skip so that what moves of an entry does not cross an erase block: then a save
@@ -79,11 +79,12 @@ static void put_entry(
 	gap = gap_before(m, out->pos + 1 + width + name, moving);
 	payload = n->type == ROMFS_DIR ? m->payload[i] : name + gap + moving;
 
-	romfs_out_varuint(out, n->type == ROMFS_DIR ? ROMFS_KIND_DIR : ROMFS_KIND_FILE, 1);
+	romfs_out_varuint(
+		out, n->type == ROMFS_DIR ? ROMFS_KIND_DIR : ROMFS_KIND_FILE, 1);
 	romfs_out_varuint(out, payload, width);
 	/* A gap of one byte is too short for a record: it becomes a digit. */
-	romfs_out_varuint(
-		out, n->name_len, romfs_varuint_width(n->name_len) + (gap == 1 ? 1u : 0u));
+	romfs_out_varuint(out, n->name_len,
+		romfs_varuint_width(n->name_len) + (gap == 1 ? 1u : 0u));
 	romfs_out_bytes(out, romfs_tree_name(m->tree, i), n->name_len);
 	if (gap >= 2)
 		romfs_out_padding(out, gap);
@@ -99,7 +100,8 @@ static void put_rest(const struct meta *m, struct romfs_out *out)
 	uint64_t from = out->pos + 1 + IMAGE_DIGITS;
 
 	romfs_out_varuint(out, ROMFS_KIND_PADDING, 1);
-	romfs_out_varuint(out, from < image_end(m) ? image_end(m) - from : 0, IMAGE_DIGITS);
+	romfs_out_varuint(
+		out, from < image_end(m) ? image_end(m) - from : 0, IMAGE_DIGITS);
 }
 
 void meta_done(struct meta *m)
@@ -138,8 +140,8 @@ static void measure(struct meta *m, uint64_t *own)
 }
 
 int meta_init(struct meta *m, const struct romfs_tree *tree,
-	const struct romfs_geometry *geometry, const uint32_t *order, bool notes, bool roomy,
-	struct error *err)
+	const struct romfs_geometry *geometry, const uint32_t *order, bool notes,
+	bool roomy, struct error *err)
 {
 	uint32_t count = romfs_tree_count(tree);
 	_cleanup_free_ uint64_t *own = calloc(count, sizeof(*own));

@@ -42,7 +42,8 @@ bool next_needs_erase(const struct romfs_geometry *geometry, const uint8_t *now,
 	if (geometry->no_erase)
 		return false;
 	for (size_t at = 0; at < len; at += page)
-		if (memcmp(now + at, next + at, page) != 0 && !space_is_blank(now + at, page))
+		if (memcmp(now + at, next + at, page) != 0 &&
+			!space_is_blank(now + at, page))
 			return true;
 	return false;
 }
@@ -79,11 +80,14 @@ static int list_pieces(struct writer *w)
 			add_piece(w, im->meta[k].off, im->meta[k].len, PIECE_FLASH);
 	else
 		add_piece(w, 0,
-			w->layout->kind == LAYOUT_LAID ? w->layout->meta.size : w->layout->size,
+			w->layout->kind == LAYOUT_LAID ? w->layout->meta.size
+						       : w->layout->size,
 			PIECE_META);
-	for (uint32_t i = 0; w->layout->kind != LAYOUT_PACKED && i < romfs_tree_count(tree); i++)
+	for (uint32_t i = 0;
+		w->layout->kind != LAYOUT_PACKED && i < romfs_tree_count(tree); i++)
 		if (romfs_tree_node(tree, i)->type == ROMFS_FILE)
-			add_piece(w, w->layout->place[i], romfs_tree_node(tree, i)->size, i);
+			add_piece(w, w->layout->place[i], romfs_tree_node(tree, i)->size,
+				i);
 	qsort(w->pieces, w->n_pieces, sizeof(*w->pieces), compare_pieces);
 	return 0;
 }
@@ -95,7 +99,7 @@ static int fetch(struct writer *w, const struct piece *p, uint64_t at, size_t le
 {
 	const struct planning *pl = w->pl;
 	bool stays = p->index == PIECE_FLASH ||
-		(p->index != PIECE_META && pl->home[p->index] == p->off);
+		     (p->index != PIECE_META && pl->home[p->index] == p->off);
 
 	if (stays && known) {
 		memcpy(buf, w->now + (at - block_off), len);
@@ -105,7 +109,8 @@ static int fetch(struct writer *w, const struct piece *p, uint64_t at, size_t le
 		return io_pread_full(pl->next_fd, buf, len, (off_t)at);
 	if (p->index == PIECE_FLASH)
 		return pl->now->source.read(pl->now->source.ctx, at, buf, len, w->err);
-	return planning_content(w->pl, pl->wanted, p->index, at - p->off, buf, len, w->err);
+	return planning_content(
+		w->pl, pl->wanted, p->index, at - p->off, buf, len, w->err);
 }
 
 static int overlay(struct writer *w, uint64_t off, size_t len, bool known)
@@ -119,7 +124,8 @@ static int overlay(struct writer *w, uint64_t off, size_t len, bool known)
 
 		if (from >= to)
 			continue;
-		r = fetch(w, p, from, (size_t)(to - from), off, known, w->next + (from - off));
+		r = fetch(w, p, from, (size_t)(to - from), off, known,
+			w->next + (from - off));
 		if (r < 0)
 			return r;
 	}
@@ -180,12 +186,13 @@ static int sink_to_next(void *ctx, const void *buf, size_t len, struct error *er
 
 	r = io_pwrite_full(to->fd, buf, len, (off_t)to->pos);
 	to->pos += len;
-	return r < 0 ? error_set(err, r, "cannot write the next image: %s", strerror(-r)) : 0;
+	return r < 0 ? error_set(err, r, "cannot write the next image: %s", strerror(-r))
+		     : 0;
 }
 
 /* The packer tells places by data_off, which our caller shall see only if all goes well. */
-static int pack_aside(
-	struct planning *pl, struct layout *l, romfs_sink_fn sink, void *ctx, struct error *err)
+static int pack_aside(struct planning *pl, struct layout *l, romfs_sink_fn sink,
+	void *ctx, struct error *err)
 {
 	uint32_t count = romfs_tree_count(pl->wanted);
 	_cleanup_free_ uint64_t *given = malloc(count * sizeof(*given));
@@ -265,8 +272,10 @@ static int write_blocks(struct writer *w)
 
 int next_write(struct planning *pl, struct layout *layout, struct error *err)
 {
-	struct writer w = {
-		.pl = pl, .layout = layout, .block = next_block(pl->geometry), .err = err};
+	struct writer w = {.pl = pl,
+		.layout = layout,
+		.block = next_block(pl->geometry),
+		.err = err};
 	int r;
 
 	r = write_meta(pl, layout, err);
@@ -279,5 +288,6 @@ int next_write(struct planning *pl, struct layout *layout, struct error *err)
 	free(w.now);
 	free(w.next);
 	free(w.pieces);
-	return r < 0 ? error_set(err, r, "cannot write the next image: %s", strerror(-r)) : 0;
+	return r < 0 ? error_set(err, r, "cannot write the next image: %s", strerror(-r))
+		     : 0;
 }

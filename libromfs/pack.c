@@ -21,7 +21,7 @@ struct packing {
 		uint32_t gap;	  /* bytes in front of the data record, for alignment */
 		uint32_t align;
 		uint8_t width; /* digits of the record's length */
-	} *entries;	       /* by index; [ROMFS_ROOT] is the image */
+	} * entries;	       /* by index; [ROMFS_ROOT] is the image */
 	uint64_t tail;	       /* bytes of padding at the end, for an even size */
 	uint64_t size;
 	bool aligned;
@@ -47,7 +47,8 @@ static uint64_t front_bytes(const struct packing *pk, uint32_t i)
 
 	if (i == ROMFS_ROOT)
 		return ROMFS_MAGIC_LEN + pk->entries[i].width + note;
-	return 1u + pk->entries[i].width + romfs_varuint_width(n->name_len) + n->name_len + note;
+	return 1u + pk->entries[i].width + romfs_varuint_width(n->name_len) +
+	       n->name_len + note;
 }
 
 /* Gives every file its place and every record its length, for the present widths. */
@@ -135,8 +136,8 @@ static int packing_compute(struct packing *pk, const struct romfs_tree *tree,
 	return 0;
 }
 
-int romfs_pack_size(const struct romfs_tree *tree, const struct romfs_pack_options *options,
-	uint64_t *size, struct error *err)
+int romfs_pack_size(const struct romfs_tree *tree,
+	const struct romfs_pack_options *options, uint64_t *size, struct error *err)
 {
 	_cleanup_(packing_done) struct packing pk = {0};
 	int r;
@@ -156,7 +157,8 @@ static void put_front(struct romfs_out *out, const struct packing *pk, uint32_t 
 		romfs_out_bytes(out, romfs_magic, sizeof(romfs_magic));
 		romfs_out_varuint(out, e->payload, e->width);
 	} else {
-		romfs_out_varuint(out, n->type == ROMFS_DIR ? ROMFS_KIND_DIR : ROMFS_KIND_FILE, 1);
+		romfs_out_varuint(
+			out, n->type == ROMFS_DIR ? ROMFS_KIND_DIR : ROMFS_KIND_FILE, 1);
 		romfs_out_varuint(out, e->payload, e->width);
 		romfs_out_varuint(out, n->name_len, 1);
 		romfs_out_bytes(out, romfs_tree_name(pk->tree, i), n->name_len);
@@ -175,7 +177,8 @@ static int put_data(struct romfs_out *out, const struct packing *pk, uint32_t i,
 	if (gap >= 2)
 		romfs_out_padding(out, gap);
 	romfs_out_varuint(out, ROMFS_KIND_VERBATIM, 1);
-	romfs_out_varuint(out, n->size, romfs_varuint_width(n->size) + (gap == 1 ? 1u : 0u));
+	romfs_out_varuint(
+		out, n->size, romfs_varuint_width(n->size) + (gap == 1 ? 1u : 0u));
 	for (uint64_t off = 0; off < n->size && !out->failed;) {
 		size_t len = MIN(n->size - off, cap);
 		int r;

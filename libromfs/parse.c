@@ -85,7 +85,8 @@ static int take_bytes(struct parser *p, void *buf, size_t len)
 		if (p->pos < p->window_off || p->pos >= p->window_off + p->window_len) {
 			p->window_len = 0;
 			have = MIN(p->limit - p->pos, WINDOW);
-			r = p->source->read(p->source->ctx, p->pos, p->window, have, p->err);
+			r = p->source->read(
+				p->source->ctx, p->pos, p->window, have, p->err);
 			if (r < 0)
 				return r;
 			p->window_off = p->pos;
@@ -104,8 +105,8 @@ static int take_bytes(struct parser *p, void *buf, size_t len)
 enum digits { FITS, TOO_LONG };
 
 /* A varuint that must end before `end`. TOO_LONG (no error by itself): over 64 bits. */
-static int take_varuint(
-	struct parser *p, uint64_t end, const char *what, uint64_t *value, enum digits *fits)
+static int take_varuint(struct parser *p, uint64_t end, const char *what, uint64_t *value,
+	enum digits *fits)
 {
 	uint64_t start = p->pos, v = 0;
 	uint8_t byte;
@@ -114,8 +115,10 @@ static int take_varuint(
 	*fits = FITS;
 	do {
 		if (p->pos >= end)
-			return corrupt(p, start, "%s does not end before byte %llu, where what "
-				"it is part of ends", what, (unsigned long long)end);
+			return corrupt(p, start,
+				"%s does not end before byte %llu, where what "
+				"it is part of ends",
+				what, (unsigned long long)end);
 		r = take_bytes(p, &byte, 1);
 		if (r)
 			return r;
@@ -159,12 +162,14 @@ static int take_record(struct parser *p, uint64_t end, struct record *rec)
 	if (fits == TOO_LONG)
 		rec->kind = UINT64_MAX;
 	if (rec->kind == ROMFS_KIND_UNUSED)
-		return corrupt(p, rec->start, "a record of kind 0, which only corruption leaves");
+		return corrupt(p, rec->start,
+			"a record of kind 0, which only corruption leaves");
 	r = take_number(p, end, "a record's length", &len);
 	if (r)
 		return r;
 	if (len > end - p->pos)
-		return corrupt(p, rec->start, "a record of %llu bytes leaves what it is part of, "
+		return corrupt(p, rec->start,
+			"a record of %llu bytes leaves what it is part of, "
 			"which ends at byte %llu",
 			(unsigned long long)len, (unsigned long long)end);
 	rec->end = p->pos + len;
@@ -187,7 +192,8 @@ static int take_note(struct parser *p, const struct record *rec, int64_t *mtime_
 	return r;
 }
 
-static int take_pointer(struct parser *p, const struct record *rec, struct romfs_extent *data)
+static int take_pointer(
+	struct parser *p, const struct record *rec, struct romfs_extent *data)
 {
 	uint64_t at;
 	int r;
@@ -199,7 +205,8 @@ static int take_pointer(struct parser *p, const struct record *rec, struct romfs
 		return r;
 	if (at > p->limit - p->image->payload ||
 		data->len > p->limit - p->image->payload - at)
-		return corrupt(p, rec->start, "a data pointer to %llu bytes at %llu of the payload "
+		return corrupt(p, rec->start,
+			"a data pointer to %llu bytes at %llu of the payload "
 			"leaves the partition (%llu bytes)",
 			(unsigned long long)data->len, (unsigned long long)at,
 			(unsigned long long)p->limit);
@@ -208,8 +215,8 @@ static int take_pointer(struct parser *p, const struct record *rec, struct romfs
 }
 
 /* Reads a file's records up to its data; what follows is never looked at by any reader. */
-static int take_file(struct parser *p, const struct record *file, struct romfs_extent *data,
-	int64_t *mtime_ns)
+static int take_file(struct parser *p, const struct record *file,
+	struct romfs_extent *data, int64_t *mtime_ns)
 {
 	for (;;) {
 		struct record rec;
@@ -234,8 +241,8 @@ static int take_file(struct parser *p, const struct record *file, struct romfs_e
 }
 
 /* Adds the entry, or counts it as one that cannot be shown (*index = ROMFS_NO_NODE). */
-static int add_entry(struct parser *p, const struct record *rec, enum romfs_type type,
-	uint32_t *index)
+static int add_entry(
+	struct parser *p, const struct record *rec, enum romfs_type type, uint32_t *index)
 {
 	uint32_t parent = p->stack[p->depth].dir;
 	char name[ROMFS_NAME_MAX];
@@ -247,8 +254,10 @@ static int add_entry(struct parser *p, const struct record *rec, enum romfs_type
 	if (r)
 		return r;
 	if (len > rec->end - p->pos)
-		return corrupt(p, rec->start, "a name of %llu bytes leaves its record, which ends "
-			"at byte %llu", (unsigned long long)len, (unsigned long long)rec->end);
+		return corrupt(p, rec->start,
+			"a name of %llu bytes leaves its record, which ends "
+			"at byte %llu",
+			(unsigned long long)len, (unsigned long long)rec->end);
 	if (len > sizeof(name)) {
 		p->image->skipped_entries++;
 		return 0;
@@ -267,8 +276,8 @@ static int add_entry(struct parser *p, const struct record *rec, enum romfs_type
 		return 0;
 	}
 	if (r == -ELOOP)
-		return corrupt(p, rec->start, "more than %u directories inside each other",
-			ROMFS_DEPTH_MAX);
+		return corrupt(p, rec->start,
+			"more than %u directories inside each other", ROMFS_DEPTH_MAX);
 	if (r == -EOVERFLOW)
 		return corrupt(p, rec->start, "more than %u entries", ROMFS_ENTRIES_MAX);
 	return r;
@@ -298,7 +307,8 @@ static int take_entry(struct parser *p, const struct record *rec)
 	if (r)
 		return r;
 	if (data.len > DATA_MAX - p->data)
-		return corrupt(p, rec->start, "the files hold more than %u bytes", DATA_MAX);
+		return corrupt(
+			p, rec->start, "the files hold more than %u bytes", DATA_MAX);
 	p->data += data.len;
 	node = romfs_tree_node(p->image->tree, index);
 	node->mtime_ns = mtime_ns;
@@ -348,8 +358,8 @@ static int take_header(struct parser *p)
 	}
 	if (memcmp(magic, romfs_magic, ROMFS_MAGIC_LEN) != 0)
 		return broken(p, ROMFS_NOT_ROMFS, 0,
-			"no ROMFS: it starts with %02x %02x %02x, not with d2 cd 31", magic[0],
-			magic[1], magic[2]);
+			"no ROMFS: it starts with %02x %02x %02x, not with d2 cd 31",
+			magic[0], magic[1], magic[2]);
 	p->pos = ROMFS_MAGIC_LEN;
 	p->image->n_meta = 0;
 	r = note_meta(p, 0, ROMFS_MAGIC_LEN);
@@ -359,7 +369,8 @@ static int take_header(struct parser *p)
 	if (r)
 		return r;
 	if (len > p->limit - p->pos)
-		return corrupt(p, ROMFS_MAGIC_LEN, "an image of %llu bytes is longer than the "
+		return corrupt(p, ROMFS_MAGIC_LEN,
+			"an image of %llu bytes is longer than the "
 			"partition (%llu bytes)",
 			(unsigned long long)len, (unsigned long long)p->limit);
 	p->image->payload = p->pos;
@@ -397,9 +408,11 @@ static int forget_tree(struct romfs_image *image)
 	return romfs_tree_new(&image->tree);
 }
 
-int romfs_parse(const struct romfs_source *source, struct romfs_image **out, struct error *err)
+int romfs_parse(
+	const struct romfs_source *source, struct romfs_image **out, struct error *err)
 {
-	_cleanup_(romfs_image_freep) struct romfs_image *image = calloc(1, sizeof(*image));
+	_cleanup_(romfs_image_freep) struct romfs_image *image =
+		calloc(1, sizeof(*image));
 	_cleanup_free_ struct parser *p = calloc(1, sizeof(*p));
 	int r;
 

@@ -40,8 +40,9 @@ static int check_geometry(const struct planning *pl, struct error *err)
 	const struct romfs_geometry *g = pl->geometry;
 
 	if (g->size == 0 || g->size > ROMFS_SIZE_MAX || g->erase_block == 0 ||
-		g->erase_block > BLOCK_MAX || g->size % g->erase_block || g->write_unit == 0 ||
-		g->erase_block % g->write_unit || pl->now->source.size < g->size)
+		g->erase_block > BLOCK_MAX || g->size % g->erase_block ||
+		g->write_unit == 0 || g->erase_block % g->write_unit ||
+		pl->now->source.size < g->size)
 		return error_set(err, -EINVAL,
 			"a partition of %llu bytes in blocks of %u, written by %u, is nothing that "
 			"can be planned for",
@@ -105,7 +106,8 @@ static int find_home(struct planning *pl, uint32_t i, uint32_t twin, struct erro
 	if (n->data_off != ROMFS_NO_OFFSET && n->size) {
 		if (n->data_off > pl->geometry->size ||
 			n->size > pl->geometry->size - n->data_off)
-			return error_set(err, -EINVAL, "%s is said to stand outside the partition",
+			return error_set(err, -EINVAL,
+				"%s is said to stand outside the partition",
 				romfs_tree_name(pl->wanted, i));
 		pl->home[i] = n->data_off;
 		return 0;
@@ -139,10 +141,12 @@ static int find_homes(struct planning *pl, struct error *err)
 		pl->home[i] = pl->before[i] = ROMFS_NO_OFFSET;
 		twin[i] = planning_has_image(pl) ? ROMFS_ROOT : ROMFS_NO_NODE;
 		if (i != ROMFS_ROOT && twin[i] != ROMFS_NO_NODE)
-			twin[i] = twin[n->parent] == ROMFS_NO_NODE ?
-				ROMFS_NO_NODE :
-				romfs_tree_find(pl->now->image->tree, twin[n->parent],
-					romfs_tree_name(pl->wanted, i), n->name_len);
+			twin[i] = twin[n->parent] == ROMFS_NO_NODE
+					  ? ROMFS_NO_NODE
+					  : romfs_tree_find(pl->now->image->tree,
+						    twin[n->parent],
+						    romfs_tree_name(pl->wanted, i),
+						    n->name_len);
 		if (n->type != ROMFS_FILE)
 			continue;
 		r = find_home(pl, i, twin[i], err);
@@ -222,8 +226,9 @@ int romfs_plan(const struct romfs_geometry *geometry, const struct romfs_flash *
 		if (romfs_tree_node(wanted, i)->type == ROMFS_FILE)
 			romfs_tree_node(wanted, i)->data_off = layout.place[i];
 	plan->image_size = layout.size;
-	plan->repacked = layout.kind != LAYOUT_KEEP && !layout.kept && planning_has_image(&pl) &&
-		romfs_tree_count(now->image->tree) > 1;
+	plan->repacked = layout.kind != LAYOUT_KEEP && !layout.kept &&
+			 planning_has_image(&pl) &&
+			 romfs_tree_count(now->image->tree) > 1;
 	*out = TAKE_PTR(plan);
 	return 0;
 }

@@ -35,7 +35,8 @@ void romfs_note_encode(int64_t mtime_ns, uint8_t payload[ROMFS_NOTE_LEN])
 
 bool romfs_note_decode(const uint8_t payload[ROMFS_NOTE_LEN], int64_t *mtime_ns)
 {
-	if (memcmp(payload, note_magic, sizeof(note_magic)) != 0 || payload[2] != NOTE_MTIME)
+	if (memcmp(payload, note_magic, sizeof(note_magic)) != 0 ||
+		payload[2] != NOTE_MTIME)
 		return false;
 	*mtime_ns = (int64_t)bytes_get_le64(payload + 3);
 	return true;

@@ -101,7 +101,8 @@ int spans_cut(struct spans *s, uint64_t off, uint64_t len)
 	if (s->v[i].off < off)
 		head = (struct romfs_extent){s->v[i].off, off - s->v[i].off};
 	if (s->v[j - 1].off + s->v[j - 1].len > end)
-		tail = (struct romfs_extent){end, s->v[j - 1].off + s->v[j - 1].len - end};
+		tail = (struct romfs_extent){
+			end, s->v[j - 1].off + s->v[j - 1].len - end};
 	keep = (head.len ? 1u : 0u) + (tail.len ? 1u : 0u);
 	if (keep > j - i) { /* a hole in one range: room for one more */
 		r = spans_push(s, 0, 1);
@@ -122,7 +123,8 @@ int spans_gaps(const struct spans *s, uint64_t from, uint64_t to, struct spans *
 {
 	int r = 0;
 
-	for (size_t i = spans_after(s, from); r == 0 && i < s->n && s->v[i].off < to; i++) {
+	for (size_t i = spans_after(s, from); r == 0 && i < s->n && s->v[i].off < to;
+		i++) {
 		if (s->v[i].off > from)
 			r = spans_push(out, from, s->v[i].off - from);
 		from = s->v[i].off + s->v[i].len;
@@ -205,8 +207,8 @@ void space_done(struct space *s)
 }
 
 int space_init(struct space *s, const struct romfs_geometry *geometry,
-	const struct romfs_source *flash, const struct spans *live, const struct spans *old,
-	enum comfort comfort, struct error *err)
+	const struct romfs_source *flash, const struct spans *live,
+	const struct spans *old, enum comfort comfort, struct error *err)
 {
 	_cleanup_(spans_done) struct spans unread = {0};
 	int r;
@@ -227,8 +229,8 @@ int space_init(struct space *s, const struct romfs_geometry *geometry,
 
 /* The first offset in the range at which `size` bytes fit; ROMFS_NO_OFFSET where none. A
  * roomy one begins a new block rather than touch one block more than it must. */
-static uint64_t fit(const struct space *s, const struct romfs_extent *range, uint64_t size,
-	uint32_t align, enum comfort comfort)
+static uint64_t fit(const struct space *s, const struct romfs_extent *range,
+	uint64_t size, uint32_t align, enum comfort comfort)
 {
 	uint64_t block = s->geometry->erase_block, end = range->off + range->len, at;
 
@@ -270,14 +272,15 @@ static bool fits_at(const struct space *s, uint64_t off, uint64_t size, uint32_t
 	size_t i = spans_after(&s->free, off);
 
 	return off != ROMFS_NO_OFFSET && off % align == 0 && i < s->free.n &&
-		s->free.v[i].off <= off &&
-		size <= s->free.v[i].off + s->free.v[i].len - off;
+	       s->free.v[i].off <= off &&
+	       size <= s->free.v[i].off + s->free.v[i].len - off;
 }
 
 static int take(struct space *s, uint64_t off, uint64_t size, bool from_dead)
 {
 	uint64_t block = s->geometry->erase_block;
-	uint64_t end = round_up(off + size, s->page), block_end = round_up(off + size, block);
+	uint64_t end = round_up(off + size, s->page),
+		 block_end = round_up(off + size, block);
 	uint64_t first = off / s->page * s->page;
 	int r;
 
@@ -285,7 +288,8 @@ static int take(struct space *s, uint64_t off, uint64_t size, bool from_dead)
 	if (r == 0)
 		r = spans_cut(&s->blank, first, end - first);
 	if (r == 0)
-		r = spans_cut(&s->dead, off / block * block, block_end - off / block * block);
+		r = spans_cut(
+			&s->dead, off / block * block, block_end - off / block * block);
 	/* The rest of a block that is erased for this is blank for the next. */
 	if (r == 0 && from_dead && end < block_end) {
 		r = spans_push(&s->blank, end, block_end - end);
@@ -297,7 +301,8 @@ static int take(struct space *s, uint64_t off, uint64_t size, bool from_dead)
 int space_take(struct space *s, uint64_t size, uint32_t align, uint64_t old_off,
 	enum comfort comfort, uint64_t *off)
 {
-	uint32_t own_page = MAX(align, s->page); /* both powers of two, or align divides */
+	uint32_t own_page =
+		MAX(align, s->page); /* both powers of two, or align divides */
 	uint64_t at = ROMFS_NO_OFFSET;
 	bool from_dead = false;
 

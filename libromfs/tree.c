@@ -262,7 +262,8 @@ uint32_t romfs_tree_lookup(const struct romfs_tree *tree, const char *path)
 	}
 }
 
-size_t romfs_tree_path(const struct romfs_tree *tree, uint32_t index, char *out, size_t cap)
+size_t romfs_tree_path(
+	const struct romfs_tree *tree, uint32_t index, char *out, size_t cap)
 {
 	size_t need = 0, end;
 	uint32_t i;
@@ -295,7 +296,8 @@ static int compare_siblings(const void *a, const void *b, void *ctx)
 
 	if (na->parent != nb->parent)
 		return na->parent < nb->parent ? -1 : 1;
-	c = memcmp(t->names + na->name, t->names + nb->name, MIN(na->name_len, nb->name_len));
+	c = memcmp(t->names + na->name, t->names + nb->name,
+		MIN(na->name_len, nb->name_len));
 	if (c == 0)
 		c = (int)na->name_len - (int)nb->name_len;
 	return c ? c : ia < ib ? -1 : 1; /* equal names: the first one stays the first */
@@ -310,7 +312,8 @@ static int sorted_nodes(const struct romfs_tree *t, uint32_t **out)
 		return -ENOMEM;
 	for (uint32_t i = 1; i < t->count; i++)
 		list[i - 1] = i;
-	qsort_r(list, t->count - 1, sizeof(*list), compare_siblings, (void *)(uintptr_t)t);
+	qsort_r(list, t->count - 1, sizeof(*list), compare_siblings,
+		(void *)(uintptr_t)t);
 	*out = list;
 	return 0;
 }
@@ -324,7 +327,8 @@ int romfs_tree_sort(struct romfs_tree *tree)
 	if (r < 0)
 		return r;
 	for (uint32_t k = 0; k + 1 < tree->count; k++) {
-		struct romfs_node *n = &tree->nodes[list[k]], *dir = &tree->nodes[n->parent];
+		struct romfs_node *n = &tree->nodes[list[k]],
+				  *dir = &tree->nodes[n->parent];
 
 		if (k == 0 || tree->nodes[list[k - 1]].parent != n->parent)
 			dir->first_child = list[k];
@@ -366,10 +370,10 @@ int romfs_tree_preorder(const struct romfs_tree *tree, uint32_t **out)
 		}
 		i = list[k];
 		order[n++] = i;
-		stack[depth] = k + 2 < tree->count &&
-				tree->nodes[list[k + 1]].parent == tree->nodes[i].parent ?
-			k + 1 :
-			ROMFS_NO_NODE;
+		stack[depth] = k + 2 < tree->count && tree->nodes[list[k + 1]].parent ==
+							      tree->nodes[i].parent
+				       ? k + 1
+				       : ROMFS_NO_NODE;
 		if (first[i] != ROMFS_NO_NODE)
 			stack[++depth] = first[i];
 	}

@@ -28,8 +28,8 @@ static void check_tree(const struct romfs_image *image, size_t size)
 
 		assert(n->name_len > 0 && n->parent < i);
 		assert(strlen(romfs_tree_name(image->tree, i)) == n->name_len);
-		assert(romfs_tree_find(image->tree, n->parent, romfs_tree_name(image->tree, i),
-			       n->name_len) == i);
+		assert(romfs_tree_find(image->tree, n->parent,
+			       romfs_tree_name(image->tree, i), n->name_len) == i);
 		romfs_tree_path(image->tree, i, path, sizeof(path));
 		if (n->type == ROMFS_FILE)
 			assert(n->data_off <= size && n->size <= size - n->data_off);
@@ -37,7 +37,7 @@ static void check_tree(const struct romfs_image *image, size_t size)
 	for (size_t k = 0; k < image->n_meta; k++) {
 		assert(image->meta[k].off + image->meta[k].len <= size);
 		assert(k == 0 || image->meta[k - 1].off + image->meta[k - 1].len <
-				image->meta[k].off);
+					 image->meta[k].off);
 	}
 }
 
@@ -47,7 +47,8 @@ static void check_plan(const struct romfs_source *source, const struct romfs_ima
 {
 	static int fd = -1;
 	const struct romfs_pack_options options = {.notes = true};
-	struct romfs_geometry g = {.size = size / 64 * 64, .erase_block = 64, .write_unit = 8};
+	struct romfs_geometry g = {
+		.size = size / 64 * 64, .erase_block = 64, .write_unit = 8};
 	struct romfs_flash now = {.source = *source, .image = image};
 	struct romfs_plan *plan = NULL;
 	uint32_t i;

@@ -151,7 +151,8 @@ static bool take_uint(struct reader *r, size_t *pos, size_t end, uint32_t *value
 	return false;
 }
 
-static bool take_head(struct reader *r, size_t *pos, size_t end, uint32_t *kind, size_t *next)
+static bool take_head(
+	struct reader *r, size_t *pos, size_t end, uint32_t *kind, size_t *next)
 {
 	uint32_t len;
 
@@ -176,7 +177,8 @@ static void read_data(struct reader *r, const char *path, size_t pos, size_t end
 			return;
 		}
 		if (kind == 3) {
-			if (!take_uint(r, &pos, next, &size) || !take_uint(r, &pos, next, &off))
+			if (!take_uint(r, &pos, next, &size) ||
+				!take_uint(r, &pos, next, &off))
 				return;
 			if (r->payload + (uint64_t)off + size > r->size)
 				break;
@@ -202,8 +204,8 @@ static void read_records(struct reader *r, const char *dir, size_t pos, size_t e
 				r->broken = true;
 				return;
 			}
-			snprintf(path, sizeof(path), "%s%s%.*s", dir, *dir ? "/" : "", (int)len,
-				(const char *)r->flash + pos);
+			snprintf(path, sizeof(path), "%s%s%.*s", dir, *dir ? "/" : "",
+				(int)len, (const char *)r->flash + pos);
 			pos += len;
 			if (kind == 4) {
 				r->entry(r->ctx, path, NULL, 0);
@@ -216,8 +218,8 @@ static void read_records(struct reader *r, const char *dir, size_t pos, size_t e
 	}
 }
 
-bool board_mount(const uint8_t *flash, size_t size, board_entry_fn entry, void *ctx,
-	bool *broken)
+bool board_mount(
+	const uint8_t *flash, size_t size, board_entry_fn entry, void *ctx, bool *broken)
 {
 	struct reader r = {.flash = flash, .size = size, .entry = entry, .ctx = ctx};
 	size_t pos = 3;

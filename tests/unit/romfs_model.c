@@ -100,7 +100,8 @@ struct romfs_tree *model_tree(const struct model *m)
 	romfs_tree_node(tree, ROMFS_ROOT)->mtime_ns = m->root_mtime_ns;
 	for (unsigned k = 0; k < m->n; k++) {
 		const struct model_entry *e = &m->v[k];
-		const char *slash = strrchr(e->path, '/'), *name = slash ? slash + 1 : e->path;
+		const char *slash = strrchr(e->path, '/'),
+			   *name = slash ? slash + 1 : e->path;
 		char parent[sizeof(e->path)] = "";
 		struct romfs_node *n;
 		uint32_t dir, i;
@@ -108,8 +109,9 @@ struct romfs_tree *model_tree(const struct model *m)
 		if (slash)
 			memcpy(parent, e->path, (size_t)(slash - e->path));
 		dir = romfs_tree_lookup(tree, parent);
-		if (dir == ROMFS_NO_NODE || romfs_tree_add(tree, dir, e->dir ? ROMFS_DIR :
-					    ROMFS_FILE, name, strlen(name), &i) < 0)
+		if (dir == ROMFS_NO_NODE ||
+			romfs_tree_add(tree, dir, e->dir ? ROMFS_DIR : ROMFS_FILE, name,
+				strlen(name), &i) < 0)
 			abort();
 		n = romfs_tree_node(tree, i);
 		n->size = e->dir ? 0 : e->size;
@@ -141,8 +143,9 @@ static void random_path(const struct model *m, struct rng *r, char *out, size_t 
 		if (e->dir && strlen(e->path) < 150)
 			dir = e->path;
 	}
-	snprintf(out, cap, "%s%s%c%.*s%u", dir, *dir ? "/" : "", (int)('a' + rng_below(r, 26)),
-		(int)rng_below(r, 24), "_a_name_that_goes_on_and_on", rng_below(r, 50));
+	snprintf(out, cap, "%s%s%c%.*s%u", dir, *dir ? "/" : "",
+		(int)('a' + rng_below(r, 26)), (int)rng_below(r, 24),
+		"_a_name_that_goes_on_and_on", rng_below(r, 50));
 }
 
 void model_random(struct model *m, struct rng *r, unsigned files, uint32_t size_max)
@@ -157,7 +160,8 @@ void model_random(struct model *m, struct rng *r, unsigned files, uint32_t size_
 		e = model_add(m, path, rng_below(r, 5) == 0);
 		e->seed = rng_next(r);
 		e->size = rng_below(r, 4) ? rng_below(r, size_max + 1) : rng_below(r, 20);
-		e->mtime_ns = rng_below(r, 4) ? (int64_t)rng_next(r) * 1000000007 - 1000000 :
-						ROMFS_NO_MTIME;
+		e->mtime_ns = rng_below(r, 4)
+				      ? (int64_t)rng_next(r) * 1000000007 - 1000000
+				      : ROMFS_NO_MTIME;
 	}
 }

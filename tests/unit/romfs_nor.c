@@ -75,7 +75,8 @@ static void erase(struct nor *f, const struct romfs_op *op, uint64_t len, struct
 		for (uint64_t i = 0; i < MIN(op->len - len, 64); i++)
 			f->b[op->off + len + i] |= (uint8_t)rng_next(r);
 	/* A torn erase must be done again before anything is programmed there. */
-	for (uint64_t u = op->off / f->g.write_unit; u < (op->off + op->len) / f->g.write_unit; u++)
+	for (uint64_t u = op->off / f->g.write_unit;
+		u < (op->off + op->len) / f->g.write_unit; u++)
 		f->written[u] = len < op->len;
 }
 
@@ -93,7 +94,8 @@ static void program(struct nor *f, const struct romfs_op *op, uint64_t units)
 		uint64_t off = op->off + u * unit;
 
 		if (!f->g.no_erase && f->written[off / unit])
-			fail_msg("unit at %llu is programmed twice", (unsigned long long)off);
+			fail_msg("unit at %llu is programmed twice",
+				(unsigned long long)off);
 		f->written[off / unit] = true;
 		memcpy(f->b + off, buf + u * unit, unit);
 	}
@@ -222,11 +224,12 @@ static void expect_parsed(const struct nor *f, const struct model *m, bool notes
 
 		assert_int_not_equal(k, ROMFS_NO_NODE);
 		if (notes)
-			assert_int_equal(
-				romfs_tree_node(image->tree, k)->mtime_ns, m->v[i].mtime_ns);
+			assert_int_equal(romfs_tree_node(image->tree, k)->mtime_ns,
+				m->v[i].mtime_ns);
 	}
 	if (notes)
-		assert_int_equal(romfs_tree_node(image->tree, 0)->mtime_ns, m->root_mtime_ns);
+		assert_int_equal(
+			romfs_tree_node(image->tree, 0)->mtime_ns, m->root_mtime_ns);
 	romfs_image_free(image);
 }
 
@@ -258,7 +261,8 @@ struct romfs_tree *nor_wanted(
 
 			if (there != ROMFS_NO_NODE && !old->v[k].dir &&
 				old->v[k].seed == e->seed && old->v[k].size == e->size)
-				n->data_off = romfs_tree_node(image->tree, there)->data_off;
+				n->data_off =
+					romfs_tree_node(image->tree, there)->data_off;
 		}
 	}
 	return tree;

@@ -28,8 +28,9 @@ static struct bytes pack(const struct model *m, const struct romfs_pack_options 
 	struct error err = {0};
 
 	assert_int_equal(romfs_pack_size(tree, options, &foretold, &err), 0);
-	assert_int_equal(romfs_pack(tree, options, model_content, (void *)(uintptr_t)m, sink, &out,
-				 &size, &err), 0);
+	assert_int_equal(romfs_pack(tree, options, model_content, (void *)(uintptr_t)m,
+				 sink, &out, &size, &err),
+		0);
 	assert_int_equal(size, out.n);
 	assert_int_equal(foretold, out.n);
 	assert_int_equal(size % 2, 0);
@@ -111,8 +112,8 @@ static void test_known_images(void **state)
 {
 	/* What `mpremote romfs build --no-mpy` is documented to write, by hand. */
 	static const uint8_t empty[] = {0xd2, 0xcd, 0x31, 0x00};
-	static const uint8_t one[] = {0xd2, 0xcd, 0x31, 0x80, 0x09, 0x05, 0x07, 0x01, 'a', 0x02,
-		0x03, 0xff, 0xff, 0xff};
+	static const uint8_t one[] = {0xd2, 0xcd, 0x31, 0x80, 0x09, 0x05, 0x07, 0x01, 'a',
+		0x02, 0x03, 0xff, 0xff, 0xff};
 	struct model m;
 	struct bytes got;
 
@@ -132,8 +133,9 @@ static void test_known_images(void **state)
 /* Sizes at which lengths get a digit more. */
 static void test_digit_borders(void **state)
 {
-	static const uint32_t sizes[] = {0, 1, 110, 118, 119, 120, 121, 122, 123, 124, 125, 126,
-		127, 128, 129, 16370, 16376, 16377, 16378, 16379, 16380, 16383, 16384, 16385};
+	static const uint32_t sizes[] = {0, 1, 110, 118, 119, 120, 121, 122, 123, 124,
+		125, 126, 127, 128, 129, 16370, 16376, 16377, 16378, 16379, 16380, 16383,
+		16384, 16385};
 	struct model m;
 
 	model_init(&m);
@@ -152,8 +154,8 @@ static void test_digit_borders(void **state)
 
 static void test_sorted_by_bytes(void **state)
 {
-	static const char *const names[] = {"b", "a", "B", "a.b", "a b", "a-", "aa", "\xc3\xa4",
-		"z", "_", "a\x01", "~", "\xf0\x9f\x98\x80", "\xef\xbf\xbd"};
+	static const char *const names[] = {"b", "a", "B", "a.b", "a b", "a-", "aa",
+		"\xc3\xa4", "z", "_", "a\x01", "~", "\xf0\x9f\x98\x80", "\xef\xbf\xbd"};
 	struct model m;
 
 	model_init(&m);
@@ -292,8 +294,9 @@ static void test_align_rules(void **state)
 
 static void test_align_parse(void **state)
 {
-	static const char *const bad[] = {"", "=4", "*.bin", "*.bin=", "*.bin=3", "*.bin=0",
-		"*.bin=-4", "*.bin=4x", "*.bin=131072", "*.bin=99999999999999999999", "*= 4"};
+	static const char *const bad[] = {"", "=4", "*.bin", "*.bin=", "*.bin=3",
+		"*.bin=0", "*.bin=-4", "*.bin=4x", "*.bin=131072",
+		"*.bin=99999999999999999999", "*= 4"};
 	char good[] = "a=b*.tflite=32", largest[] = "*=65536";
 	struct romfs_align a;
 
@@ -344,7 +347,8 @@ static void test_notes_round_trip(void **state)
 		uint32_t k = romfs_tree_lookup(image->tree, m.v[i].path);
 
 		assert_int_not_equal(k, ROMFS_NO_NODE);
-		assert_int_equal(romfs_tree_node(image->tree, k)->mtime_ns, m.v[i].mtime_ns);
+		assert_int_equal(
+			romfs_tree_node(image->tree, k)->mtime_ns, m.v[i].mtime_ns);
 	}
 	romfs_image_free(image);
 	bytes_done(&b);
@@ -358,8 +362,8 @@ static int fail_sink(void *ctx, const void *buf, size_t len, struct error *err)
 	return error_set(err, -ENOSPC, "disk full");
 }
 
-static int fail_content(void *ctx, const struct romfs_tree *tree, uint32_t index, uint64_t off,
-	void *buf, size_t len, struct error *err)
+static int fail_content(void *ctx, const struct romfs_tree *tree, uint32_t index,
+	uint64_t off, void *buf, size_t len, struct error *err)
 {
 	return error_set(err, -EIO, "no content");
 }
@@ -375,12 +379,14 @@ static void test_failures(void **state)
 	model_init(&m);
 	model_add(&m, "f", false)->size = 10000;
 	tree = model_tree(&m);
-	assert_int_equal(romfs_pack(tree, NULL, model_content, &m, fail_sink, NULL, &size, &err),
+	assert_int_equal(
+		romfs_pack(tree, NULL, model_content, &m, fail_sink, NULL, &size, &err),
 		-ENOSPC);
 	assert_string_equal(err.text, "disk full");
 	error_clear(&err);
 	assert_int_equal(
-		romfs_pack(tree, NULL, fail_content, NULL, sink, &out, &size, &err), -EIO);
+		romfs_pack(tree, NULL, fail_content, NULL, sink, &out, &size, &err),
+		-EIO);
 	assert_string_equal(err.text, "no content");
 	assert_int_equal(size, 77);
 	assert_true(romfs_tree_node(tree, 1)->data_off == ROMFS_NO_OFFSET);
@@ -404,7 +410,8 @@ static void test_tree_limits(void **state)
 	assert_int_equal(romfs_tree_add(tree, 0, ROMFS_FILE, "..", 2, &i), -EINVAL);
 	assert_int_equal(romfs_tree_add(tree, 0, ROMFS_FILE, "a/b", 3, &i), -EINVAL);
 	assert_int_equal(romfs_tree_add(tree, 0, ROMFS_FILE, "a\0b", 3, &i), -EINVAL);
-	assert_int_equal(romfs_tree_add(tree, 0, ROMFS_FILE, name, 256, &i), -ENAMETOOLONG);
+	assert_int_equal(
+		romfs_tree_add(tree, 0, ROMFS_FILE, name, 256, &i), -ENAMETOOLONG);
 	assert_int_equal(romfs_tree_add(tree, 0, ROMFS_FILE, name, 255, &i), 0);
 	assert_int_equal(romfs_tree_find(tree, 0, name, 255), i);
 	assert_int_equal(romfs_tree_find(tree, 0, name, 254), ROMFS_NO_NODE);
@@ -412,7 +419,8 @@ static void test_tree_limits(void **state)
 		assert_int_equal(romfs_tree_add(tree, dir, ROMFS_DIR, "d", 1, &dir), 0);
 	assert_int_equal(romfs_tree_add(tree, dir, ROMFS_DIR, "d", 1, &i), -ELOOP);
 	assert_int_equal(romfs_tree_add(tree, dir, ROMFS_FILE, "f", 1, &i), 0);
-	assert_int_equal(romfs_tree_path(tree, i, name, sizeof(name)), 2 * ROMFS_DEPTH_MAX + 1);
+	assert_int_equal(
+		romfs_tree_path(tree, i, name, sizeof(name)), 2 * ROMFS_DEPTH_MAX + 1);
 	assert_int_equal(romfs_tree_lookup(tree, name), i);
 	assert_int_equal(romfs_tree_path(tree, i, name, 6), 2 * ROMFS_DEPTH_MAX + 1);
 	assert_string_equal(name, "d/d/d"); /* cut off like snprintf */
@@ -427,16 +435,17 @@ static void test_tree_many(void **state)
 	assert_int_equal(romfs_tree_new(&tree), 0);
 	for (unsigned k = 0; k < ROMFS_ENTRIES_MAX; k++) {
 		char name[16];
-		int n = snprintf(name, sizeof(name), "f%05u", (k * 7919u) % ROMFS_ENTRIES_MAX);
+		int n = snprintf(
+			name, sizeof(name), "f%05u", (k * 7919u) % ROMFS_ENTRIES_MAX);
 
-		assert_int_equal(romfs_tree_add(tree, 0, ROMFS_FILE, name, (size_t)n, &i), 0);
+		assert_int_equal(
+			romfs_tree_add(tree, 0, ROMFS_FILE, name, (size_t)n, &i), 0);
 	}
 	assert_int_equal(romfs_tree_add(tree, 0, ROMFS_FILE, "g", 1, &i), -EOVERFLOW);
 	assert_int_equal(romfs_tree_preorder(tree, &order), 0);
 	assert_int_equal(romfs_tree_sort(tree), 0);
 	i = 0;
-	romfs_tree_foreach_child(tree, ROMFS_ROOT, child)
-	{
+	romfs_tree_foreach_child (tree, ROMFS_ROOT, child) {
 		char name[16];
 
 		assert_int_equal(order[i + 1], child);

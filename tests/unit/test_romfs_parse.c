@@ -37,8 +37,8 @@ static struct romfs_node *node_at(const struct romfs_image *image, const char *p
 	return romfs_tree_node(image->tree, i);
 }
 
-static void expect_file(
-	const struct romfs_image *image, const struct bytes *b, const char *path, const char *data)
+static void expect_file(const struct romfs_image *image, const struct bytes *b,
+	const char *path, const char *data)
 {
 	const struct romfs_node *n = node_at(image, path);
 
@@ -56,7 +56,8 @@ static void expect_corrupt(struct bytes *b, size_t at, const char *reason)
 
 	snprintf(place, sizeof(place), "byte %zu: ", at);
 	assert_int_equal(image->status, ROMFS_CORRUPT);
-	if (!strstr(image->why.text, reason) || strncmp(image->why.text, place, strlen(place)))
+	if (!strstr(image->why.text, reason) ||
+		strncmp(image->why.text, place, strlen(place)))
 		fail_msg("\"%s\" is not \"%s...%s\"", image->why.text, place, reason);
 	assert_int_equal(image->why.code, -EUCLEAN);
 	assert_int_equal(romfs_tree_count(image->tree), 1);
@@ -136,7 +137,8 @@ static void test_pointers_padding_unknown_kinds(void **state)
 
 	bytes_record(&root, 1, bytes_fill(&junk, 0, 20)); /* padding */
 	bytes_record(&root, 77, bytes_fill(&junk, 5, 9)); /* unknown */
-	bytes_record(&root, 2, bytes_add(&data, "shared data", 11)); /* data that nobody is */
+	bytes_record(
+		&root, 2, bytes_add(&data, "shared data", 11)); /* data that nobody is */
 	bytes_pointer_file(&root, "p", 6, 22 + 11 + 2, 6);
 	bytes_pointer_file(&root, "q", 4, 22 + 11 + 2 + 7, 1);
 	/* Inside a file, in front of its data. */
@@ -350,7 +352,8 @@ static void test_append_ecc(void **state)
 
 /* --- what is no ROMFS --------------------------------------------------------------- */
 
-static void expect_status(const void *p, size_t n, enum romfs_status status, const char *why)
+static void expect_status(
+	const void *p, size_t n, enum romfs_status status, const char *why)
 {
 	struct romfs_image *image = parse(p, n);
 
@@ -380,25 +383,35 @@ static void test_overflowing_numbers(void **state)
 	/* 65 bits: the header, a record, a name, a pointer's size and offset */
 	bytes_add(&b, "\xd2\xcd\x31\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 13);
 	expect_corrupt(&b, 3, "the length in the header has more than 64 bits");
-	b = small_image(bytes_add(&p, "\x05\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 11));
+	b = small_image(
+		bytes_add(&p, "\x05\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 11));
 	expect_corrupt(&b, 5, "a record's length has more than 64 bits");
-	b = small_image(bytes_add(&p, "\x05\x0a\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 12));
+	b = small_image(
+		bytes_add(&p, "\x05\x0a\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 12));
 	expect_corrupt(&b, 6, "a name's length has more than 64 bits");
 	b = small_image(bytes_add(&p,
-		"\x05\x10\x01" "a\x03\x0c\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x00\x00",
+		"\x05\x10\x01"
+		"a\x03\x0c\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x00\x00",
 		18));
 	expect_corrupt(&b, 10, "a data pointer's size has more than 64 bits");
-	b = small_image(bytes_add(
-		&p, "\x05\x0f\x01" "a\x03\x0b\x00\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 17));
+	b = small_image(bytes_add(&p,
+		"\x05\x0f\x01"
+		"a\x03\x0b\x00\x83\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+		17));
 	expect_corrupt(&b, 11, "a data pointer's offset has more than 64 bits");
 	/* 64 bits all set: fit, but must not wrap when they are added */
-	b = small_image(bytes_add(&p, "\x05\x81\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 11));
+	b = small_image(
+		bytes_add(&p, "\x05\x81\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 11));
 	expect_corrupt(&b, 4, "leaves what it is part of");
-	b = small_image(bytes_add(
-		&p, "\x05\x0f\x01" "a\x03\x0b\x02\x81\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 17));
+	b = small_image(bytes_add(&p,
+		"\x05\x0f\x01"
+		"a\x03\x0b\x02\x81\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+		17));
 	expect_corrupt(&b, 8, "leaves the partition");
-	b = small_image(bytes_add(
-		&p, "\x05\x0f\x01" "a\x03\x0b\x81\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x02", 17));
+	b = small_image(bytes_add(&p,
+		"\x05\x0f\x01"
+		"a\x03\x0b\x81\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x02",
+		17));
 	expect_corrupt(&b, 8, "leaves the partition");
 }
 
@@ -414,9 +427,15 @@ static void test_numbers_without_end(void **state)
 	expect_corrupt(&b, 5, "a record's length does not end");
 	b = small_image(bytes_add(&p, "\x05\x01\x80\x01", 4));
 	expect_corrupt(&b, 6, "a name's length does not end");
-	b = small_image(bytes_add(&p, "\x05\x05\x01" "a\x03\x01\x80\x01", 8));
+	b = small_image(bytes_add(&p,
+		"\x05\x05\x01"
+		"a\x03\x01\x80\x01",
+		8));
 	expect_corrupt(&b, 10, "a data pointer's size does not end");
-	b = small_image(bytes_add(&p, "\x05\x05\x01" "a\x03\x01\x01\x01", 8));
+	b = small_image(bytes_add(&p,
+		"\x05\x05\x01"
+		"a\x03\x01\x01\x01",
+		8));
 	expect_corrupt(&b, 11, "a data pointer's offset does not end");
 }
 
@@ -429,12 +448,22 @@ static void test_leaving_the_parent(void **state)
 	b = small_image(bytes_add(&p, "\x01\x03\x00\x00", 4)); /* record past the image */
 	expect_corrupt(&b, 4, "a record of 3 bytes leaves what it is part of");
 	/* a file that fits the image, but not its directory */
-	b = small_image(bytes_add(&p, "\x04\x05\x01" "d\x05\x04\x01" "a\x02\x00", 10));
+	b = small_image(bytes_add(&p,
+		"\x04\x05\x01"
+		"d\x05\x04\x01"
+		"a\x02\x00",
+		10));
 	expect_corrupt(&b, 8, "a record of 4 bytes leaves what it is part of");
 	/* data that fits the directory, but not its file */
-	b = small_image(bytes_add(&p, "\x05\x05\x01" "a\x02\x02z\x01\x00", 9));
+	b = small_image(bytes_add(&p,
+		"\x05\x05\x01"
+		"a\x02\x02z\x01\x00",
+		9));
 	expect_corrupt(&b, 8, "a record of 2 bytes leaves what it is part of");
-	b = small_image(bytes_add(&p, "\x05\x02\x07" "abcdefgh", 11)); /* name past its record */
+	b = small_image(bytes_add(&p,
+		"\x05\x02\x07"
+		"abcdefgh",
+		11)); /* name past its record */
 	expect_corrupt(&b, 4, "a name of 7 bytes leaves its record");
 }
 
@@ -444,9 +473,15 @@ static void test_kind_zero(void **state)
 
 	b = small_image(bytes_add(&p, "\x01\x00\x00\x00", 4));
 	expect_corrupt(&b, 6, "kind 0");
-	b = small_image(bytes_add(&p, "\x05\x04\x01" "a\x00\x00", 6));
+	b = small_image(bytes_add(&p,
+		"\x05\x04\x01"
+		"a\x00\x00",
+		6));
 	expect_corrupt(&b, 8, "kind 0");
-	b = small_image(bytes_add(&p, "\x05\x02\x01" "a", 4));
+	b = small_image(bytes_add(&p,
+		"\x05\x02\x01"
+		"a",
+		4));
 	expect_corrupt(&b, 4, "holds no data");
 }
 
@@ -486,7 +521,8 @@ static void test_depth(void **state)
 			assert_int_equal(romfs_tree_count(image->tree), levels + 1);
 		} else {
 			assert_int_equal(image->status, ROMFS_CORRUPT);
-			assert_non_null(strstr(image->why.text, "more than 64 directories"));
+			assert_non_null(
+				strstr(image->why.text, "more than 64 directories"));
 		}
 		romfs_image_free(image);
 		bytes_done(&b);
@@ -533,7 +569,8 @@ static void test_too_many_entries(void **state)
 		assert_int_equal(
 			romfs_tree_count(image->tree), more ? 1 : ROMFS_ENTRIES_MAX + 1);
 		if (more)
-			assert_non_null(strstr(image->why.text, "more than 65536 entries"));
+			assert_non_null(
+				strstr(image->why.text, "more than 65536 entries"));
 		romfs_image_free(image);
 		bytes_done(&b);
 	}
@@ -548,7 +585,8 @@ static void test_overlap_bomb(void **state)
 	many_files(&b, 2000, 1 << 20, 1 << 20);
 	image = parse(b.p, b.n);
 	assert_int_equal(image->status, ROMFS_CORRUPT);
-	assert_non_null(strstr(image->why.text, "the files hold more than 1073741824 bytes"));
+	assert_non_null(
+		strstr(image->why.text, "the files hold more than 1073741824 bytes"));
 	romfs_image_free(image);
 	bytes_done(&b);
 }
@@ -680,10 +718,12 @@ static void test_mutations(void **state)
 			copy[at] = values[v];
 			image = parse(copy, b.n);
 			for (uint32_t i = 0; i < romfs_tree_count(image->tree); i++) {
-				const struct romfs_node *n = romfs_tree_node(image->tree, i);
+				const struct romfs_node *n =
+					romfs_tree_node(image->tree, i);
 
 				if (n->type == ROMFS_FILE)
-					assert_true(n->size <= b.n && n->data_off <= b.n - n->size);
+					assert_true(n->size <= b.n &&
+						    n->data_off <= b.n - n->size);
 			}
 			romfs_image_free(image);
 			free(copy);

@@ -37,7 +37,8 @@ static uint64_t reckoned(const struct nor *f, const struct model *m)
 		const struct romfs_node *n = romfs_tree_node(tree, i);
 
 		sum += romfs_plan_entry_bytes(n->type, n->name_len, n->size,
-			n->type == ROMFS_FILE ? romfs_pack_align(&with_notes, tree, i) : 1);
+			n->type == ROMFS_FILE ? romfs_pack_align(&with_notes, tree, i)
+					      : 1);
 	}
 	romfs_tree_free(tree);
 	return sum;
@@ -62,10 +63,12 @@ static int plan_from(struct nor *f, const struct model *m, const struct model *o
 
 			if (n->type != ROMFS_FILE || n->size == 0)
 				continue;
-			assert_int_equal(n->data_off % romfs_pack_align(&with_notes, tree, i), 0);
+			assert_int_equal(
+				n->data_off % romfs_pack_align(&with_notes, tree, i), 0);
 			model_bytes(&m->v[n->user], 0, want, len);
 			assert_int_equal(
-				io_pread_full(f->next_fd, have, len, (off_t)n->data_off), 0);
+				io_pread_full(f->next_fd, have, len, (off_t)n->data_off),
+				0);
 			assert_memory_equal(want, have, len);
 		}
 	romfs_tree_free(tree);
@@ -118,8 +121,8 @@ static void expect_verify(const struct nor *f, const struct romfs_plan *plan)
 
 	for (size_t k = 0; k < plan->n_verify; k++) {
 		assert_true(plan->verify[k].off + plan->verify[k].len <= f->g.size);
-		assert_true(k == 0 ||
-			plan->verify[k - 1].off + plan->verify[k - 1].len < plan->verify[k].off);
+		assert_true(k == 0 || plan->verify[k - 1].off + plan->verify[k - 1].len <
+					      plan->verify[k].off);
 	}
 	for (size_t k = 0; k < plan->n_ops; k++) {
 		const struct romfs_op *op = &plan->ops[k];
@@ -127,7 +130,8 @@ static void expect_verify(const struct nor *f, const struct romfs_plan *plan)
 		uint64_t to = MIN(op->off + op->len + block, f->g.size);
 		size_t i = 0;
 
-		while (i < plan->n_verify && plan->verify[i].off + plan->verify[i].len < to)
+		while (i < plan->n_verify &&
+			plan->verify[i].off + plan->verify[i].len < to)
 			i++;
 		assert_true(i < plan->n_verify && plan->verify[i].off <= from);
 	}
@@ -173,7 +177,7 @@ static void recover(struct nor *cut, const struct romfs_plan *plan, const struct
 	if (reread)
 		for (uint64_t u = 0; u < cut->g.size / cut->g.write_unit; u++)
 			cut->written[u] = cut->written[u] &&
-				!(cut->b[u * cut->g.write_unit] == 0xFF);
+					  !(cut->b[u * cut->g.write_unit] == 0xFF);
 	nor_run(cut, again, again->n_ops, 0, r);
 	nor_know(cut, true);
 	nor_expect(cut, m, promised);
@@ -193,8 +197,8 @@ static unsigned cut_everywhere(const struct nor *f, const struct romfs_plan *pla
 	nor_init(&cut, &f->g);
 	for (size_t k = 0; k < plan->n_ops; k += k + step + 3 < plan->n_ops ? step : 1) {
 		const struct romfs_op *op = &plan->ops[k];
-		uint64_t parts = op->kind == ROMFS_OP_ERASE ? op->len :
-							      op->len / f->g.write_unit;
+		uint64_t parts =
+			op->kind == ROMFS_OP_ERASE ? op->len : op->len / f->g.write_unit;
 		uint64_t torn = rng_below(r, 2) ? rng_below(r, (uint32_t)parts) : 0;
 
 		copy_flash(&cut, f);
@@ -219,8 +223,10 @@ struct setting {
 };
 
 static const struct setting settings[] = {
-	{{.size = 64 << 10, .erase_block = 16, .write_unit = 16, .no_erase = true}, 10, 30, 4000},
-	{{.size = 48 << 10, .erase_block = 4096, .write_unit = 1, .no_erase = true}, 6, 20, 3000},
+	{{.size = 64 << 10, .erase_block = 16, .write_unit = 16, .no_erase = true}, 10,
+		30, 4000},
+	{{.size = 48 << 10, .erase_block = 4096, .write_unit = 1, .no_erase = true}, 6,
+		20, 3000},
 	{{.size = 48 * 1536, .erase_block = 1536, .write_unit = 4}, 10, 30, 5000},
 	{{.size = 256 << 10, .erase_block = 4096, .write_unit = 256}, 14, 30, 12000},
 	{{.size = 128 << 10, .erase_block = 4096, .write_unit = 1}, 10, 30, 9000},
@@ -229,10 +235,13 @@ static const struct setting settings[] = {
 	{{.size = 1 << 20, .erase_block = 256 << 10, .write_unit = 32}, 5, 14, 60000},
 	{{.size = 8 << 10, .erase_block = 4096, .write_unit = 256}, 8, 20, 900},
 	{{.size = 16 << 10, .erase_block = 64, .write_unit = 8}, 8, 20, 900},
-	{{.size = 128 << 10, .erase_block = 4096, .write_unit = 4, .prefix_erase = true}, 10, 30,
-		9000},
-	{{.size = 96 << 10, .erase_block = 8192, .write_unit = 2048, .prefix_erase = true}, 8, 20,
-		5000},
+	{{.size = 128 << 10, .erase_block = 4096, .write_unit = 4, .prefix_erase = true},
+		10, 30, 9000},
+	{{.size = 96 << 10,
+		 .erase_block = 8192,
+		 .write_unit = 2048,
+		 .prefix_erase = true},
+		8, 20, 5000},
 };
 
 /* A partition to begin with: blank, full of something, or packed by mpremote. */
@@ -266,7 +275,8 @@ static void begin(struct nor *f, struct model *m, struct rng *r, uint32_t size_m
 		g.size = (size + g.erase_block - 1) / g.erase_block * g.erase_block;
 		nor_init(&blank, &g);
 		flash = nor_flash(&blank, &image);
-		if (romfs_plan(&g, &flash, tree, NULL, model_content, m, fd, &plan, NULL) == 0) {
+		if (romfs_plan(&g, &flash, tree, NULL, model_content, m, fd, &plan,
+			    NULL) == 0) {
 			assert_int_equal(io_pread_full(fd, f->b, g.size, 0), 0);
 			romfs_plan_free(plan);
 		} else {
@@ -309,8 +319,8 @@ static void one_round(const struct setting *s, uint64_t seed, struct totals *tot
 		if (ret < 0) {
 			assert_int_equal(ret, -ENOSPC);
 			if (need <= s->g.size)
-				fail_msg("%llu bytes do not fit: %s", (unsigned long long)need,
-					err.text);
+				fail_msg("%llu bytes do not fit: %s",
+					(unsigned long long)need, err.text);
 			assert_non_null(strstr(err.text, "the partition holds"));
 			model_copy(m, old);
 			totals->full++;
@@ -319,7 +329,8 @@ static void one_round(const struct setting *s, uint64_t seed, struct totals *tot
 		expect_verify(&f, plan);
 		/* Half of all saves: the rest makes the partition age. */
 		if (rng_below(&r, 2))
-			totals->cuts += cut_everywhere(&f, plan, old, m, need <= s->g.size, &r);
+			totals->cuts +=
+				cut_everywhere(&f, plan, old, m, need <= s->g.size, &r);
 		nor_run(&f, plan, plan->n_ops, 0, &r);
 		nor_expect(&f, m, need <= s->g.size);
 		totals->saves++;
@@ -375,8 +386,9 @@ static void fill_up(const struct setting *s, uint64_t seed)
 		}
 		need = reckoned(&f, &m);
 		if (plan_from(&f, &m, &old, &plan, &err) < 0)
-			fail_msg("%llu bytes of %llu do not fit: %s", (unsigned long long)need,
-				(unsigned long long)s->g.size, err.text);
+			fail_msg("%llu bytes of %llu do not fit: %s",
+				(unsigned long long)need, (unsigned long long)s->g.size,
+				err.text);
 		nor_run(&f, plan, plan->n_ops, 0, &r);
 		nor_expect(&f, &m, true);
 		romfs_plan_free(plan);
@@ -394,7 +406,8 @@ static void test_fill_to_the_last_byte(void **state)
 		for (unsigned round = 0; round < 2; round++) {
 			uint64_t seed = 0xF111u * (k + 1) + round * 104729;
 
-			print_message("setting %zu seed %llx\n", k, (unsigned long long)seed);
+			print_message(
+				"setting %zu seed %llx\n", k, (unsigned long long)seed);
 			fill_up(&settings[k], seed);
 		}
 }
@@ -402,7 +415,8 @@ static void test_fill_to_the_last_byte(void **state)
 /* 100 KiB files on 8 MiB: how much of it can be used. */
 static void test_usable(void **state)
 {
-	const struct romfs_geometry g = {.size = 8 << 20, .erase_block = 4096, .write_unit = 256};
+	const struct romfs_geometry g = {
+		.size = 8 << 20, .erase_block = 4096, .write_unit = 256};
 	uint64_t sum = romfs_plan_overhead(&g), used = 0, one;
 
 	one = romfs_plan_entry_bytes(ROMFS_FILE, 12, 100 << 10, 1);
@@ -414,7 +428,8 @@ static void test_usable(void **state)
 
 static void test_does_not_fit(void **state)
 {
-	const struct romfs_geometry g = {.size = 16 << 10, .erase_block = 4096, .write_unit = 256};
+	const struct romfs_geometry g = {
+		.size = 16 << 10, .erase_block = 4096, .write_unit = 256};
 	struct romfs_plan *plan;
 	struct error err = {0};
 	struct model m;
@@ -425,8 +440,9 @@ static void test_does_not_fit(void **state)
 	model_add(&m, "big", false)->size = 20000;
 	assert_int_equal(plan_from(&f, &m, NULL, &plan, &err), -ENOSPC);
 	assert_null(plan);
-	assert_string_equal(err.text, "the files need 20256 bytes, and the partition holds 16384: "
-				      "remove or shrink some (3872 bytes at least)");
+	assert_string_equal(err.text,
+		"the files need 20256 bytes, and the partition holds 16384: "
+		"remove or shrink some (3872 bytes at least)");
 	model_done(&m);
 	nor_done(&f);
 }
@@ -495,8 +511,8 @@ static void small_saves(struct nor *f, struct model *m, struct model *old, unsig
 		if (strchr(e->path, '/')) {
 			char dir[200];
 
-			snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(e->path, '/') - e->path),
-				e->path);
+			snprintf(dir, sizeof(dir), "%.*s",
+				(int)(strrchr(e->path, '/') - e->path), e->path);
 			model_find(m, dir)->mtime_ns = e->mtime_ns;
 		} else {
 			m->root_mtime_ns = e->mtime_ns;
@@ -507,7 +523,8 @@ static void small_saves(struct nor *f, struct model *m, struct model *old, unsig
 
 static void test_cost_of_small_saves(void **state)
 {
-	const struct romfs_geometry g = {.size = 8 << 20, .erase_block = 4096, .write_unit = 256};
+	const struct romfs_geometry g = {
+		.size = 8 << 20, .erase_block = 4096, .write_unit = 256};
 
 	for (unsigned dirty = 0; dirty <= 1; dirty++) {
 		struct cost first = {0}, cost = {0};
@@ -530,11 +547,13 @@ static void test_cost_of_small_saves(void **state)
 		assert_true(first.bytes < (6u << 20) + 200 * 256 + 20000);
 
 		small_saves(&f, &m, &old, 150, &cost, &r);
-		print_message("%s: first %llu erases; saves at most %llu erases, %llu bytes; mean "
-			      "%.2f erases, %.0f bytes\n",
+		print_message(
+			"%s: first %llu erases; saves at most %llu erases, %llu bytes; mean "
+			"%.2f erases, %.0f bytes\n",
 			dirty ? "dirty" : "blank", (unsigned long long)first.erases,
-			(unsigned long long)cost.worst_erases, (unsigned long long)cost.worst_bytes,
-			(double)cost.erases / 150, (double)cost.bytes / 150);
+			(unsigned long long)cost.worst_erases,
+			(unsigned long long)cost.worst_bytes, (double)cost.erases / 150,
+			(double)cost.bytes / 150);
 		assert_true(cost.worst_erases <= 4);
 		assert_true(cost.worst_bytes <= 4 * 4096);
 		model_done(&m);
@@ -546,7 +565,8 @@ static void test_cost_of_small_saves(void **state)
 /* What changes of an entry stands in one erase block, whichever entry it is. */
 static void test_entry_changes_in_one_block(void **state)
 {
-	const struct romfs_geometry g = {.size = 1 << 20, .erase_block = 1024, .write_unit = 4};
+	const struct romfs_geometry g = {
+		.size = 1 << 20, .erase_block = 1024, .write_unit = 4};
 	struct cost cost = {0};
 	struct model m, old;
 	struct rng r = {0x7C};
@@ -574,7 +594,8 @@ static void test_entry_changes_in_one_block(void **state)
 /* The image that mpremote wrote is taken over: its data stays where it is. */
 static void test_adopts_packed_image(void **state)
 {
-	const struct romfs_geometry g = {.size = 8 << 20, .erase_block = 4096, .write_unit = 256};
+	const struct romfs_geometry g = {
+		.size = 8 << 20, .erase_block = 4096, .write_unit = 256};
 	struct cost cost = {0};
 	struct model m, old;
 	struct rng r = {0xADA7};
@@ -592,8 +613,9 @@ static void test_adopts_packed_image(void **state)
 	{
 		struct bytes packed = {0};
 
-		assert_int_equal(romfs_pack(tree, NULL, model_content, &m, sink_bytes, &packed,
-					 &size, NULL), 0);
+		assert_int_equal(romfs_pack(tree, NULL, model_content, &m, sink_bytes,
+					 &packed, &size, NULL),
+			0);
 		memcpy(f.b, packed.p, packed.n);
 		bytes_done(&packed);
 	}
@@ -611,8 +633,8 @@ static void test_adopts_packed_image(void **state)
 		romfs_plan_free(plan);
 	}
 	small_saves(&f, &m, &old, 1, &cost, &r);
-	print_message("adopted with %llu erases, %llu bytes\n", (unsigned long long)cost.erases,
-		(unsigned long long)cost.bytes);
+	print_message("adopted with %llu erases, %llu bytes\n",
+		(unsigned long long)cost.erases, (unsigned long long)cost.bytes);
 	assert_true(cost.erases <= 6);
 	assert_true(cost.bytes <= 150000); /* the metadata, and what stood in its place */
 	cost = (struct cost){0};
@@ -626,8 +648,10 @@ static void test_adopts_packed_image(void **state)
 /* Where only a prefix can be erased, new content goes behind it. */
 static void test_prefix_erase_appends(void **state)
 {
-	const struct romfs_geometry g = {
-		.size = 1 << 20, .erase_block = 4096, .write_unit = 4, .prefix_erase = true};
+	const struct romfs_geometry g = {.size = 1 << 20,
+		.erase_block = 4096,
+		.write_unit = 4,
+		.prefix_erase = true};
 	struct cost cost = {0};
 	struct model m, old;
 	struct rng r = {0x9FEF};
@@ -675,11 +699,13 @@ static void test_torn_header(void **state)
 		last = &plan->ops[plan->n_ops - 1];
 		assert_int_equal(last->kind, ROMFS_OP_PROGRAM);
 		assert_int_equal(last->off, 0);
-		assert_int_equal(last->len, MAX((3 + units[k] - 1) / units[k] * units[k], 3));
+		assert_int_equal(
+			last->len, MAX((3 + units[k] - 1) / units[k] * units[k], 3));
 		nor_run(&f, plan, plan->n_ops - 1, 0, &r);
 		for (uint64_t n = 0; n < last->len; n++) {
 			assert_int_not_equal(nor_sees(&f, &m), SEES_OTHER);
-			assert_int_equal(io_pread_full(f.next_fd, f.b + n, 1, (off_t)n), 0);
+			assert_int_equal(
+				io_pread_full(f.next_fd, f.b + n, 1, (off_t)n), 0);
 		}
 		assert_int_equal(nor_sees(&f, &m), SEES_TREE);
 		romfs_plan_free(plan);
@@ -690,7 +716,8 @@ static void test_torn_header(void **state)
 
 static void test_empty(void **state)
 {
-	const struct romfs_geometry g = {.size = 64 << 10, .erase_block = 4096, .write_unit = 256};
+	const struct romfs_geometry g = {
+		.size = 64 << 10, .erase_block = 4096, .write_unit = 256};
 	struct cost cost = {0};
 	struct romfs_plan *plan;
 	struct model none, m;
@@ -732,8 +759,8 @@ static void test_bad_geometry(void **state)
 
 	assert_int_equal(romfs_tree_new(&tree), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		assert_int_equal(
-			romfs_plan(&bad[i], &flash, tree, NULL, NULL, NULL, -1, &plan, NULL),
+		assert_int_equal(romfs_plan(&bad[i], &flash, tree, NULL, NULL, NULL, -1,
+					 &plan, NULL),
 			-EINVAL);
 	assert_null(plan);
 	romfs_tree_free(tree);
@@ -750,7 +777,8 @@ static void test_random_saves(void **state)
 		for (unsigned round = 0; round < settings[k].rounds; round++) {
 			uint64_t seed = 0x9E3779B9u * (k + 1) + round * 7919;
 
-			print_message("setting %zu seed %llx\n", k, (unsigned long long)seed);
+			print_message(
+				"setting %zu seed %llx\n", k, (unsigned long long)seed);
 			one_round(&settings[k], seed, &totals, &m, &old);
 		}
 	model_done(&m);
