@@ -40,6 +40,8 @@ struct fake_options {
 	/* Frames of the agent: a byte of so many is lost, flipped or doubled; 0: none. */
 	unsigned damage;
 	unsigned seed;
+	unsigned lost_answer; /* this answer of the agent gets lost; 0: none */
+	const char *noise;    /* printed by the firmware before each answer */
 	unsigned fail_frame; /* this change of flash reports -EIO; 0: none */
 };
 
@@ -57,6 +59,7 @@ struct fake_board {
 	pthread_t thread;
 	int master, slave, stop[2];
 	uint32_t random;
+	unsigned answers;
 };
 
 /* Starts the board; `b->port` is its tty. */

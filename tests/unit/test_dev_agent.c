@@ -32,7 +32,7 @@ static void fill(uint8_t *buf, size_t len, unsigned seed)
 	}
 }
 
-static void copy_and_check(unsigned damage, unsigned seed)
+static void copy_and_check(const struct fake_options *o)
 {
 	static uint8_t data[FAKE_FLASH], back[FAKE_FLASH], want[4][SHA256_SIZE],
 		got[4][SHA256_SIZE];
@@ -40,16 +40,15 @@ static void copy_and_check(unsigned damage, unsigned seed)
 	struct dev_target *t = NULL;
 	struct error err = {0};
 
-	fill(data, sizeof(data), seed);
-	fake_start(&board, &(struct fake_options){.rules = fake_rp2, .damage = damage,
-				   .seed = seed});
+	fill(data, sizeof(data), o->seed + 1);
+	fake_start(&board, o);
 	open_target(&s, &t);
 	if (dev_target_erase(t, 0, FAKE_FLASH, &err) < 0 ||
 		dev_target_program(t, 0, data, FAKE_FLASH, &err) < 0 ||
 		dev_target_read(t, 0, back, FAKE_FLASH, &err) < 0 ||
 		dev_target_hash(t, 0, FAKE_FLASH, FAKE_FLASH / 4, got, &err) < 0 ||
 		dev_target_finish(t, &err) < 0)
-		fail_msg("damage %u, seed %u: %s", damage, seed, err.text);
+		fail_msg("damage %u, seed %u: %s", o->damage, o->seed, err.text);
 	assert_memory_equal(back, data, FAKE_FLASH);
 	for (unsigned i = 0; i < 4; i++)
 		sha256_of(data + i * FAKE_FLASH / 4, FAKE_FLASH / 4, want[i]);
@@ -62,19 +61,33 @@ static void copy_and_check(unsigned damage, unsigned seed)
 	assert_memory_equal(board.flash, data, FAKE_FLASH);
 	for (unsigned i = 0; i < FAKE_FLASH / 256; i++)
 		if (board.program_count[i] != 1)
-			fail_msg("damage %u, seed %u: page %u programmed %u times", damage, seed,
-				i, board.program_count[i]);
+			fail_msg("damage %u, seed %u: page %u programmed %u times", o->damage,
+				o->seed, i, board.program_count[i]);
 }
 
 static void test_clean_line(void **state)
 {
-	copy_and_check(0, 1);
+	copy_and_check(&(struct fake_options){.rules = fake_rp2});
 }
 
 static void test_damaged_line(void **state)
 {
-	copy_and_check(20000, 2);
-	copy_and_check(10000, 3);
+	copy_and_check(&(struct fake_options){.rules = fake_rp2, .damage = 20000, .seed = 2});
+	copy_and_check(&(struct fake_options){.rules = fake_rp2, .damage = 10000, .seed = 3});
+}
+
+/* What was done is not done again when only its answer got lost. */
+static void test_lost_answers(void **state)
+{
+	for (unsigned n = 3; n <= 4; n++)
+		copy_and_check(&(struct fake_options){.rules = fake_rp2, .lost_answer = n});
+}
+
+/* The firmware prints between frames; 0xA5 in it starts no frame. */
+static void test_noise(void **state)
+{
+	copy_and_check(&(struct fake_options){
+		.rules = fake_rp2, .noise = "\r\nW (1234) \xA5 wifi: \xA5\xA5 lost\r\n"});
 }
 
 static void expect_failure(unsigned fail, const char *word, const char *where)
@@ -112,6 +125,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_clean_line),
 		cmocka_unit_test(test_damaged_line),
+		cmocka_unit_test(test_lost_answers),
+		cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_flash_errors),
 	};
 
