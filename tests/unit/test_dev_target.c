@@ -172,8 +172,10 @@ static void test_image(void **state)
 	struct error err = {0};
 
 	assert_int_equal(dev_image_open(path, 8192, true, &t, &err), 0);
-	assert_int_equal(dev_image_open(path, 0, false, &second, &err), -EBUSY);
+	assert_int_equal(dev_image_open(path, 0, true, &second, &err), -EBUSY);
 	assert_non_null(strstr(err.text, path));
+	assert_int_equal(dev_image_open(path, 0, false, &second, NULL), 0);
+	dev_target_free(second);
 	assert_int_equal(t->geometry.size, 8192);
 	assert_int_equal(dev_target_read(t, 0, buf, 8192, NULL), 0);
 	assert_int_equal(buf[4999], 'x');
