@@ -32,7 +32,7 @@
 #define TEXT_MAX 128u /* of an exception, in an answer */
 #define NOISE_MAX (256u << 10) /* bytes between frames that are none */
 #define TRIES 16u
-#define PING_TRIES 4u
+#define PING_TRIES 3u
 #define ANSWER_MS 700u /* for the line and the scheduler, beside the work */
 
 static const char source[] =
@@ -176,7 +176,7 @@ static int resync(struct agent *a)
 		r = repl_write(a->base.repl, filler, a->frame_max + 64);
 		if (r < 0)
 			return r;
-		ping.work_ms = repl_line_ms(a->base.repl, 2 * a->frame_max);
+		ping.work_ms = repl_line_ms(a->base.repl, a->frame_max);
 		r = exchange(a, &ping, ++a->seq, &pong);
 		if (r == 0 || (r != -ETIMEDOUT && r != -EBADMSG))
 			return r;
