@@ -225,6 +225,15 @@ def make_tree(top, seed="tree", files=30, size=3000):
     return top
 
 
+def exchange(one, other):
+    """renameat2 with RENAME_EXCHANGE, which Python has not."""
+    AT_FDCWD, RENAME_EXCHANGE = -100, 2
+    names = [os.fsencode(path) for path in (one, other)]
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), one)
+
+
 # --- what is mounted ------------------------------------------------------------------------
 
 
@@ -405,6 +414,7 @@ class Case:
 
     def board(self, *partitions, **options):
         """A board; options as in control="x", fail_sticky=True."""
+        directory = options.pop("directory", None) or self.fresh("board")
         words = []
         for partition in partitions:
             words += ["--partition", partition]
@@ -412,7 +422,6 @@ class Case:
             words.append("--" + key.replace("_", "-"))
             if value is not True:
                 words.append(str(value))
-        directory = options.get("directory") or self.fresh("board")
         board = Board(*words, directory=directory)
         self.boards.append(board)
         return board
