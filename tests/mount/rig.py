@@ -169,7 +169,8 @@ def refused(*codes):
 
 
 def write(path, data):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if not os.path.isdir(os.path.dirname(path)):
+        os.makedirs(os.path.dirname(path))
     with open(path, "wb") as f:
         f.write(data)
 
