@@ -58,8 +58,24 @@ static int push_op(struct differ *d, enum romfs_op_kind kind, uint64_t off, uint
 	return 0;
 }
 
+/* Runs go on over the borders of blocks: where they are of 16 bytes, an operation for each
+ * would cost a statement on the line for each. */
+static bool extends_last(const struct differ *d, uint64_t off)
+{
+	const struct romfs_plan *plan = d->plan;
+	const struct romfs_op *last = plan->n_ops ? &plan->ops[plan->n_ops - 1] : NULL;
+
+	return last && last->kind == ROMFS_OP_PROGRAM && last->off + last->len == off &&
+	       last->src + last->len == off;
+}
+
 static int push_program(struct differ *d, uint64_t off, uint64_t len)
 {
+	if (len && extends_last(d, off)) {
+		d->plan->ops[d->plan->n_ops - 1].len += len;
+		d->plan->program_bytes += len;
+		return 0;
+	}
 	return push_op(d, ROMFS_OP_PROGRAM, off, len, off);
 }
 

@@ -210,6 +210,33 @@ def make_gc():
     return module
 
 
+def make_binascii():
+    # In C on a board, in Python here: base64.mjs is as fast.
+    import binascii
+
+    module = Module("binascii", binascii)
+    bytearray_, addressof = bytearray, uctypes.addressof
+
+    def code(convert, data, size):
+        data, out = memoryview(data), bytearray_(size)
+        n = convert(addressof(data), len(data), addressof(out)) if len(data) else 0
+        if n < 0:
+            raise ValueError("incorrect padding")
+        return memoryview(out)[:n]
+
+    encode, decode = _board.b64encode, _board.b64decode
+
+    def a2b_base64(data):
+        return bytes(code(decode, data, len(data) // 4 * 3 + 3))
+
+    def b2a_base64(data, *, newline=True):
+        text = bytes(code(encode, data, (len(data) + 2) // 3 * 4))
+        return text + b"\n" if newline else text
+
+    module.a2b_base64, module.b2a_base64 = a2b_base64, b2a_base64
+    return module
+
+
 def uname():
     return os.namedtuple("uname", "sysname nodename release version machine")(
         config["platform"],
@@ -268,7 +295,12 @@ def install(main_globals):
     os.uname = uname
     mount_rom()
     sys.modules.update(
-        {"vfs": vfs_module, "sys": make_sys(), "machine": make_machine()}
+        {
+            "vfs": vfs_module,
+            "sys": make_sys(),
+            "machine": make_machine(),
+            "binascii": make_binascii(),
+        }
     )
     del sys.modules["_board"]
     hide_modules(config["hidden"])

@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parentPort, workerData } from 'node:worker_threads';
+import { decode, encode } from './base64.mjs';
 import { interpreterFactory } from './core.mjs';
 import { Flash } from './flash.mjs';
 import { Repl } from './repl.mjs';
@@ -331,6 +332,17 @@ class Machine {
 		return { type, text };
 	}
 
+	// Both write their result to `to`, and give its length; what cannot be decoded is -1.
+	#base64()
+	{
+		const by = (code) => (at, size, to) => {
+			const memory = this.mp.bytes(), out = code(memory.subarray(at, at + size));
+			memory.set(out ?? [], to);
+			return out?.length ?? -1;
+		};
+		return { b64encode: by(encode), b64decode: by(decode) };
+	}
+
 	// A new interpreter over the same flash, up to where a board starts main.py.
 	async boot()
 	{
@@ -352,6 +364,7 @@ class Machine {
 			out_of_range: (p, off, len) => this.flash.outOfRange(p, off, len),
 			available: () => ring.length,
 			collect: () => collector.run(),
+			...this.#base64(),
 		});
 		mp.globals.set('_source', this.bootSource);
 		mp.runPython('_boot = {"__name__": "boot"}\nexec(_source, _boot)\n' +
