@@ -209,10 +209,12 @@ static void watch_port(struct committer *c)
 	(void)sd_event_source_set_io_fd_own(c->watch, true);
 }
 
-/* An attempt stops the board's program: none is made where nothing but the user can help. */
+/* An attempt stops the board's program: none is made where nothing but the user can help.
+ * A full disk fails before the port is opened, and may have room again at any time; a tree
+ * that does not fit the partition is refused when it is written. */
 static bool heals_by_itself(int r)
 {
-	return r != -ESTALE && r != -ENOSPC && r != -EROFS;
+	return r != -ESTALE && r != -EROFS;
 }
 
 static void failed(struct committer *c, int r, const struct error *err, uint64_t change)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fuse/flash_private.h"
+#include "libromfs/record.h"
 #include "util/io.h"
 
 #define PROGRAM_BYTES (64u << 10)
@@ -29,6 +30,26 @@ static int do_program(struct flash *f, const struct romfs_op *op, int next_fd, u
 		atomic_fetch_add(&progress->done, part);
 	}
 	return 0;
+}
+
+/* Where the first step, which takes the old header away, has had no effect, all the others
+ * would build a mixed tree under it. */
+static int check_invalid(struct flash *f, struct error *err)
+{
+	uint8_t head[ROMFS_MAGIC_LEN];
+	int r = dev_target_read(f->target, 0, head, sizeof(head), err);
+
+	if (r == 0 && memcmp(head, romfs_magic, sizeof(head)) == 0)
+		r = error_set(err, -EIO,
+			"rom%u: its first block is as it was after it has been erased; the old "
+			"files are there still",
+			f->geometry.number);
+	return r;
+}
+
+static bool is_invalidation(const struct romfs_op *op)
+{
+	return op->off == 0 && (op->kind == ROMFS_OP_ERASE || op->src != 0);
 }
 
 static int do_op(struct flash *f, const struct romfs_op *op, int next_fd, uint8_t *buf,
@@ -123,8 +144,11 @@ int flash_execute(struct flash *f, const struct romfs_plan *plan, int next_fd,
 	last = &plan->ops[plan->n_ops - 1];
 	flash_settled(f);
 	f->mixed = true; /* until somebody says that it is settled */
-	for (i = 0; i + 1 < plan->n_ops && r == 0; i++)
+	for (i = 0; i + 1 < plan->n_ops && r == 0; i++) {
 		r = do_op(f, &plan->ops[i], next_fd, buf, progress, err);
+		if (r == 0 && is_invalidation(&plan->ops[i]))
+			r = check_invalid(f, err);
+	}
 	if (r == 0)
 		r = verify(f, plan, next_fd, last->off, last->off + last->len, buf, err);
 	if (r == 0)

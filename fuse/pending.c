@@ -19,6 +19,7 @@ int pending_errno(int result)
 	case -ETIMEDOUT:
 	case -EACCES:
 	case -EDQUOT:
+	case -EFBIG:
 		return -result;
 	default: /* the rest is told by the state attribute and the log */
 		return EIO;

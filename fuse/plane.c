@@ -196,6 +196,9 @@ static int add_signals(struct plane *p)
 		sigaddset(&set, signals[i]);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
+	/* Where files may not grow any more (ulimit -f), writing fails and is told. */
+	if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+		return -errno;
 	for (i = 0; i < ARRAY_SIZE(signals) && r >= 0; i++)
 		r = sd_event_add_signal(p->event, NULL, signals[i], on_signal, p);
 	return r;

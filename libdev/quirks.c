@@ -8,6 +8,9 @@
 
 #define KIB 1024u
 
+/* What is "erased" by so little at a time is no flash: the smallest erase of any is 64 bytes. */
+#define MRAM_UNIT_MAX 16
+
 /* Sources: ports/PORT of MicroPython's tree (the file that defines mp_vfs_rom_ioctl), and
  * the data sheets of the parts for the times. More special entries stand first. */
 static const struct quirk table[] = {
@@ -155,7 +158,9 @@ int quirk_geometry(const struct quirk *q, const struct quirk_facts *f,
 	g.write_unit = q->write_unit ? q->write_unit : 256;
 	while (g.erase_block % g.write_unit != 0)
 		g.write_unit = g.write_unit % 2 == 0 ? g.write_unit / 2 : 1;
-	g.no_erase = q->flags & QUIRK_NO_ERASE;
+	g.no_erase = q->flags & QUIRK_NO_ERASE ||
+		(g.kind == DEV_TARGET_PARTIAL && f->min_prepare <= MRAM_UNIT_MAX &&
+			g.erase_block == (uint64_t)f->min_prepare);
 	g.prefix_erase = g.kind == DEV_TARGET_WHOLE;
 	g.has_address = f->has_address;
 	g.address = f->address;

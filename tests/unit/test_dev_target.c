@@ -136,6 +136,14 @@ static void test_geometry(void **state)
 	g = geometry("alif", "", segment);
 	assert_true(g.no_erase);
 	assert_int_equal(g.write_unit, 16);
+	/* Elsewhere, in firmware that nobody has told us of: 16 bytes are no erase block. */
+	segment.address = 0x02000000;
+	g = geometry("of another port", "", segment);
+	assert_true(g.no_erase);
+	assert_int_equal(g.write_unit, 16);
+	segment.min_prepare = 64;
+	g = geometry("of another port", "", segment);
+	assert_false(g.no_erase);
 	segment.min_prepare = 512;
 	segment.address = 0x60000;
 	g = geometry("samd", "ItsyBitsy M4 Express with SAMD51G19A", segment);
