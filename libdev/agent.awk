@@ -5,7 +5,7 @@
 	match($0, /^ */)
 	indent = substr("                ", 1, RLENGTH / 4)
 	line = indent substr($0, RLENGTH + 1)
-	gsub(/\\/, "\\\\", line)
+	gsub(/\\/, "&&", line)
 	gsub(/"/, "\\\"", line)
 	printf "\"%s\\n\"\n", line
 }

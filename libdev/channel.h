@@ -63,7 +63,9 @@ must_check int dev_channel_agent(struct repl *r, const struct dev_board_info *in
  * 0, or what the flash function reported. See helpers.c. */
 must_check int channel_send_helpers(struct dev_channel *c, const struct dev_geometry *g,
 	bool buffer, struct error *err);
-/* Runs a statement that must print one line or more and raise nothing. */
+/* Sends definitions, with a sum. */
+must_check int channel_define(struct dev_channel *c, const char *code, struct error *err);
+/* Runs a statement that holds its own checks and must raise nothing. */
 must_check int channel_run(struct dev_channel *c, const char *code, uint64_t work_ms,
 	struct repl_reply *reply, struct error *err);
 /* The board refused: -EIO with a sentence. */

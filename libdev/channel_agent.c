@@ -10,6 +10,7 @@
 #include <zlib.h>
 
 #include "libdev/channel.h"
+#include "libdev/checked.h"
 #include "util/bytes.h"
 #include "util/text.h"
 
@@ -133,7 +134,8 @@ static int receive(struct agent *a, const struct request *q, uint16_t seq,
 		if (r < 0)
 			return r;
 		out->code = (int32_t)bytes_get_le32(head + 4);
-		if (out->code == BAD_HEADER || out->code == BAD_PAYLOAD)
+		/* A ping looks past complaints: they may be about what came before it. */
+		if (q->op != 'N' && (out->code == BAD_HEADER || out->code == BAD_PAYLOAD))
 			return -EBADMSG;
 	} while (head[1] != (uint8_t)q->op || bytes_get_le16(head + 2) != seq);
 	out->at = bytes_get_le32(head + 8);
@@ -281,7 +283,12 @@ static int await_hello(struct agent *a, struct error *err)
 		r = repl_follow(a->base.repl, deadline, &reply, err);
 		return r < 0 ? r : -EOPNOTSUPP;
 	}
-	r = receive(a, &hello, 0, &got, deadline);
+	r = receive(a, &hello, 0, &got, MIN(deadline, deadline_in(ANSWER_MS)));
+	if (line_fault(r)) {
+		/* The hello was damaged; whether an agent is there, a ping tells. */
+		r = resync(a);
+		return r < 0 ? line_lost(a, r, err) : 0;
+	}
 	if (r < 0)
 		return line_lost(a, r, err);
 	if (got.code != VERSION || got.at != a->frame_max)
@@ -567,12 +574,9 @@ static int upload(struct agent *a, struct error *err)
 {
 	char out[256];
 	struct repl_reply reply = {.out = out, .cap = sizeof(out)};
-	uint64_t ms = CHANNEL_REPLY_MS + 3 * repl_line_ms(a->base.repl, sizeof(source));
-	int r = 1;
+	int r = checked_exec(a->base.repl, a->base.caps->checked, source, CHANNEL_REPLY_MS,
+		&reply, err);
 
-	for (unsigned i = 0; r > 0 && i < 2; i++)
-		r = repl_exec(a->base.repl, source, sizeof(source) - 1, deadline_in(ms), &reply,
-			err);
 	return r > 0 ? -EOPNOTSUPP : r;
 }
 

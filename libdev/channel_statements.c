@@ -39,12 +39,15 @@ static struct statements *statements_of(struct dev_channel *c)
 	return container_of(c, struct statements, base);
 }
 
-/* C sums bytes; v checks a range, k checks data; w prints bytes and their sum. */
+/* C sums bytes; v checks a range; k decodes and checks data; w prints bytes and their sum. */
 static const char checks[] =
 	"def v(o,n,s):\n"
 	" if o*3^n!=s:raise ValueError('line')\n"
 	" return o,n\n"
-	"def k(o,b,n,s):\n"
+	"def k(o,f,b,n,s):\n"
+	" try:b=f(b)\n"
+	" except MemoryError:raise\n"
+	" except Exception:raise ValueError('line')\n"
 	" if len(b)!=n or C(b)^o!=s:raise ValueError('line')\n"
 	" return o,b\n";
 static const char sum_crc32[] = "from binascii import crc32 as C\n";
@@ -74,13 +77,9 @@ static int send_codecs(struct statements *s, struct error *err)
 	};
 	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(codes) && r == 0; i++) {
-		char out[128];
-		struct repl_reply reply = {.out = out, .cap = sizeof(out)};
-
+	for (size_t i = 0; i < ARRAY_SIZE(codes) && r == 0; i++)
 		if (codes[i])
-			r = channel_run(&s->base, codes[i], 0, &reply, err);
-	}
+			r = channel_define(&s->base, codes[i], err);
 	return r;
 }
 
@@ -405,14 +404,15 @@ static void program_code(struct statements *s, uint64_t off, const uint8_t *buf,
 	p += snprintf(p, s->code_cap, "print(*p(*k(%llu,", (unsigned long long)off);
 	if (s->base.caps->base64) {
 		*p++ = packed ? 'z' : 'u';
-		*p++ = '(';
+		*p++ = ',';
 		*p++ = 'b'; /* Python versions of binascii want bytes */
 		*p++ = '\'';
 		base64_encode_raw(p, n, bytes);
 		p += BASE64_ENCODE_RAW_LENGTH(n);
 		*p++ = '\'';
-		*p++ = ')';
 	} else {
+		memcpy(p, "bytes,", 6);
+		p += 6;
 		p += literal(p, bytes, n);
 	}
 	assert((size_t)(p - s->code) + CODE_TAIL <= s->code_cap);

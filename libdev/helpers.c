@@ -6,6 +6,7 @@
 #include <zlib.h>
 
 #include "libdev/channel.h"
+#include "libdev/checked.h"
 #include "util/text.h"
 
 /* c calls a function of the flash and gives 0 or an error. Ports differ: None and 0 are
@@ -93,14 +94,6 @@ static const char *operations(enum dev_target_kind kind)
 	}
 }
 
-static int run_helpers(struct dev_channel *c, const char *code, struct error *err)
-{
-	char out[256];
-	struct repl_reply reply = {.out = out, .cap = sizeof(out)};
-
-	return channel_run(c, code, 0, &reply, err);
-}
-
 int channel_send_helpers(struct dev_channel *c, const struct dev_geometry *g, bool buffer,
 	struct error *err)
 {
@@ -114,55 +107,48 @@ int channel_send_helpers(struct dev_channel *c, const struct dev_geometry *g, bo
 		return error_set(err, -EIO, "%s: rom%u cannot be read", repl_name(c->repl),
 			g->number);
 	snprintf(code, sizeof(code), common, g->number, g->erase_block);
-	r = run_helpers(c, code, err);
+	r = channel_define(c, code, err);
 	if (r == 0) {
 		snprintf(code, sizeof(code), "%s%s", reader, operations(g->kind));
-		r = run_helpers(c, code, err);
+		r = channel_define(c, code, err);
 	}
 	if (r == 0) {
 		unsigned piece = g->kind == DEV_TARGET_BLOCK ? g->erase_block
 							     : MAX(4096u, g->write_unit);
 
 		snprintf(code, sizeof(code), programming, piece, piece);
-		r = run_helpers(c, code, err);
+		r = channel_define(c, code, err);
 	}
 	if (r == 0 && c->info->has_hashlib) {
 		snprintf(code, sizeof(code), hashing, buffer ? IN_PLACE_PIECE : COPY_PIECE);
-		r = run_helpers(c, code, err);
+		r = channel_define(c, code, err);
 	}
 	return r;
 }
 
-static bool is_line_error(const char *exception)
+static int ran(struct dev_channel *c, int r, struct repl_reply *reply, struct error *err)
 {
-	static const char *const starts[] = {
-		"SyntaxError", "IndentationError", "NameError", "ValueError: line"};
-
-	for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
-		if (strncmp(exception, starts[i], strlen(starts[i])) == 0)
-			return true;
-	return false;
+	if (r > 0)
+		return error_set(err, -EIO, "%s: rom%u: the board raised %s",
+			repl_name(c->repl), c->geometry.number, reply->exception);
+	return r;
 }
 
 int channel_run(struct dev_channel *c, const char *code, uint64_t work_ms,
 	struct repl_reply *reply, struct error *err)
 {
-	size_t len = strlen(code);
-	uint64_t ms = CHANNEL_REPLY_MS + work_ms +
-		      2 * repl_line_ms(c->repl, len + reply->cap);
-	int r = 1;
+	int r = checked_exec(c->repl, false, code, CHANNEL_REPLY_MS + work_ms, reply, err);
 
-	/* What a lost byte on the line makes of a statement is a syntax error, mostly, or
-	 * fails the checks that stand in it; it has done nothing then. */
-	for (unsigned i = 0; r > 0 && i < 4; i++) {
-		r = repl_exec(c->repl, code, len, deadline_in(ms), reply, err);
-		if (r > 0 && !is_line_error(reply->exception))
-			break;
-	}
-	if (r > 0)
-		return error_set(err, -EIO, "%s: rom%u: the board raised %s",
-			repl_name(c->repl), c->geometry.number, reply->exception);
-	return r;
+	return ran(c, r, reply, err);
+}
+
+int channel_define(struct dev_channel *c, const char *code, struct error *err)
+{
+	char out[256];
+	struct repl_reply reply = {.out = out, .cap = sizeof(out)};
+	int r = checked_exec(c->repl, c->caps->checked, code, CHANNEL_REPLY_MS, &reply, err);
+
+	return ran(c, r, &reply, err);
 }
 
 int channel_refused(struct dev_channel *c, const char *doing, uint64_t off, int64_t code,

@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 #include "libdev/learn.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "libdev/checked.h"
 #include "libdev/quirks.h"
 #include "util/text.h"
 
-/* P prints what a function gives as key=value; a function that raises prints nothing. */
+/* P prints what a function gives as key=value, and sums it up; a function that raises prints
+ * nothing. */
 static const char ask_who[] =
 	"import sys\n"
 	"def P(k,f):\n"
-	" try:print(k,f(),sep='=')\n"
-	" except Exception:pass\n"
+	" global T\n"
+	" try:s='%s=%s'%(k,f())\n"
+	" except Exception:return\n"
+	" print(s)\n"
+	" for c in bytes(s,'utf8'):T=(T*31+c)%16777213\n"
 	"P('platform',lambda:sys.platform)\n"
 	"P('impl',lambda:sys.implementation[0])\n"
 	"P('mpy',lambda:sys.implementation._mpy)\n"
@@ -62,7 +68,7 @@ static const char ask_segment[] =
 	"def A():\n"
 	" import uctypes\n"
 	" return uctypes.addressof(d)\n"
-	"if i:print('absent',d,sep='=')\n"
+	"if i:P('absent',lambda:d)\n"
 	"else:\n"
 	" P('block',lambda:int(b))\n"
 	" if b:\n"
@@ -102,17 +108,29 @@ static const char *find(const struct answers *a, const char *key)
 	return NULL;
 }
 
-/* Drops lines that are no key=value: something else printed them. */
-static void split(struct answers *a, const char *text)
+/* Drops lines that are no key=value: something else printed them. False where the sum at
+ * the end is not that of the lines before. */
+static bool split(struct answers *a, const char *text)
 {
 	size_t len = 0;
+	uint32_t sum = 0;
+	int64_t told;
 
 	while (*text) {
 		size_t n = strcspn(text, "\r\n");
 		const char *next = text + n + strspn(text + n, "\r\n");
 		const char *eq = memchr(text, '=', n);
 
+		if (n > 4 && strncmp(text, "sum=", 4) == 0) {
+			char digits[16];
+
+			snprintf(digits, sizeof(digits), "%.*s", (int)MIN(n - 4, 15u),
+				text + 4);
+			a->len = len;
+			return learn_number(digits, &told) == 0 && told == sum;
+		}
 		if (eq) {
+			sum = checked_sum(sum, text, n);
 			memmove(a->text + len, text, n);
 			a->text[len + (size_t)(eq - text)] = '\0';
 			a->text[len + n] = '\0';
@@ -120,7 +138,7 @@ static void split(struct answers *a, const char *text)
 		}
 		text = next;
 	}
-	a->len = len;
+	return false;
 }
 
 int learn_number(const char *text, int64_t *out)
@@ -173,27 +191,43 @@ static bool yes(const struct answers *a, const char *key)
 	return v && strcmp(v, "1") == 0;
 }
 
-/* `buf` of 4 KiB holds the reply, and the answers point into it. */
-static int ask(struct repl *r, const char *code, char *buf, size_t cap, struct answers *a,
-	deadline_t deadline, struct error *err)
-{
-	struct repl_reply reply = {.out = buf, .cap = cap};
-	int e = 1;
+#define ASK_TRIES 4u
 
-	/* Nothing on the line tells that a byte was lost, but the statement is nonsense. */
-	for (unsigned i = 0; e > 0 && i < 3; i++)
-		e = repl_exec(r, code, strlen(code), deadline, &reply, err);
-	if (e < 0)
-		return e;
-	if (e > 0)
-		return error_set(err, -EPROTO, "%s: the board failed to describe itself: %s",
-			repl_name(r), reply.exception);
-	if (strlen(buf) != reply.len)
-		return error_set(err, -EPROTO, "%s: the board sent a NUL in an answer",
-			repl_name(r));
-	a->text = buf;
-	split(a, buf);
-	return 0;
+/* The state of asking: answers point into `buf`. */
+struct asker {
+	struct repl *r;
+	const struct board_caps *caps;
+	deadline_t deadline;
+	char buf[4096];
+};
+
+/* Nothing on the line tells that bytes were lost: both ways go with a sum, and a question
+ * is asked again where one is wrong. */
+static int ask(struct asker *k, const char *question, struct answers *a, struct error *err)
+{
+	char code[1024];
+	struct repl_reply reply = {.out = k->buf, .cap = sizeof(k->buf)};
+	int n = snprintf(code, sizeof(code), "T=0\n%sprint('sum=%%d'%%T)\n", question);
+
+	assert(n > 0 && (size_t)n < sizeof(code));
+	for (unsigned i = 0; i < ASK_TRIES; i++) {
+		int e = checked_exec(k->r, k->caps->checked, code,
+			(uint64_t)deadline_left(k->deadline), &reply, err);
+
+		if (e < 0)
+			return e;
+		if (e > 0)
+			return error_set(err, -EPROTO,
+				"%s: the board failed to describe itself: %s",
+				repl_name(k->r), reply.exception);
+		a->text = k->buf;
+		if (strlen(k->buf) == reply.len && split(a, k->buf))
+			return 0;
+		if (deadline_left(k->deadline) == 0)
+			break;
+	}
+	return error_set(err, -EPROTO, "%s: what the board tells about itself arrives damaged",
+		repl_name(k->r));
 }
 
 /* Anything can print a prompt. Only an interpreter multiplies. */
@@ -208,28 +242,29 @@ static int prove(struct repl *r, deadline_t deadline, struct error *err)
 		n[0] = (uint16_t)clock_ms();
 	snprintf(code, sizeof(code), "print('x=',%u*%u)", n[0], n[1]);
 	snprintf(want, sizeof(want), "x= %u", (unsigned)n[0] * n[1]);
-	e = repl_exec(r, code, strlen(code), deadline, &reply, err);
-	if (e < 0)
-		return e;
-	got = strstr(buf, "x=");
-	if (e == 0 && got && strncmp(got, want, strlen(want)) == 0 &&
-		strspn(got + strlen(want), "\r\n") > 0)
-		return 0;
+	for (unsigned i = 0; i < ASK_TRIES; i++) {
+		e = repl_exec(r, code, strlen(code), deadline, &reply, err);
+		if (e < 0)
+			return e;
+		got = strstr(buf, "x=");
+		if (e == 0 && got && strncmp(got, want, strlen(want)) == 0 &&
+			strspn(got + strlen(want), "\r\n") > 0)
+			return 0;
+	}
 	return error_set(err, -EPROTO, "%s: something shows a raw REPL's prompt, but does not "
 		"run Python; is it a MicroPython board?", repl_name(r));
 }
 
-static int learn_who(struct repl *r, struct dev_board_info *info, char *buf, size_t cap,
-	deadline_t deadline, struct error *err)
+static int learn_who(struct asker *k, struct dev_board_info *info, struct error *err)
 {
 	struct answers a;
 	char release[48], build[80];
 	int64_t mpy;
-	int e = ask(r, ask_who, buf, cap, &a, deadline, err);
+	int e = ask(k, ask_who, &a, err);
 
 	if (e < 0)
 		return e;
-	e = number(r, &a, "mpy", 0, &mpy, err);
+	e = number(k->r, &a, "mpy", 0, &mpy, err);
 	if (e < 0)
 		return e;
 	text(&a, "platform", info->platform, sizeof(info->platform));
@@ -246,16 +281,15 @@ static int learn_who(struct repl *r, struct dev_board_info *info, char *buf, siz
 	return 0;
 }
 
-static int learn_heap(struct repl *r, struct dev_board_info *info, char *buf, size_t cap,
-	deadline_t deadline, struct error *err)
+static int learn_heap(struct asker *k, struct dev_board_info *info, struct error *err)
 {
 	struct answers a;
 	const char *uid;
 	int64_t heap;
-	int e = ask(r, ask_heap, buf, cap, &a, deadline, err);
+	int e = ask(k, ask_heap, &a, err);
 
 	if (e == 0)
-		e = number(r, &a, "heap", 0, &heap, err);
+		e = number(k->r, &a, "heap", 0, &heap, err);
 	if (e < 0)
 		return e;
 	info->heap_free = heap > 0 ? (uint64_t)heap : 0;
@@ -266,16 +300,15 @@ static int learn_heap(struct repl *r, struct dev_board_info *info, char *buf, si
 	return 0;
 }
 
-static int learn_modules(struct repl *r, struct dev_board_info *info,
-	struct board_caps *caps, char *buf, size_t cap, deadline_t deadline,
-	struct error *err)
+static int learn_modules(struct asker *k, struct dev_board_info *info,
+	struct board_caps *caps, struct error *err)
 {
 	struct answers a;
 	int64_t segments;
-	int e = ask(r, ask_modules, buf, cap, &a, deadline, err);
+	int e = ask(k, ask_modules, &a, err);
 
 	if (e == 0)
-		e = number(r, &a, "segments", 0, &segments, err);
+		e = number(k->r, &a, "segments", 0, &segments, err);
 	if (e < 0)
 		return e;
 	info->has_deflate = yes(&a, "deflate");
@@ -283,7 +316,7 @@ static int learn_modules(struct repl *r, struct dev_board_info *info,
 	info->has_binascii = yes(&a, "base64");
 	info->has_stdin_buffer = yes(&a, "buffer");
 	info->has_rom_ioctl = yes(&a, "rom");
-	info->has_raw_paste = repl_has_raw_paste(r);
+	info->has_raw_paste = repl_has_raw_paste(k->r);
 	info->segments = segments < INT_MIN || segments > INT_MAX ? -EINVAL : (int)segments;
 	caps->crc32 = yes(&a, "crc32");
 	caps->base64 = info->has_binascii;
@@ -292,16 +325,15 @@ static int learn_modules(struct repl *r, struct dev_board_info *info,
 	return 0;
 }
 
-static int probe_segment(struct repl *r, struct quirk_facts *f, char *buf, size_t cap,
-	deadline_t deadline, struct error *err)
+static int probe_segment(struct asker *k, struct quirk_facts *f, struct error *err)
 {
 	struct answers a;
-	int e = ask(r, ask_probe, buf, cap, &a, deadline, err);
+	int e = ask(k, ask_probe, &a, err);
 
 	if (e == 0)
-		e = number(r, &a, "empty", -EINVAL, &f->probe_empty, err);
+		e = number(k->r, &a, "empty", -EINVAL, &f->probe_empty, err);
 	if (e == 0)
-		e = number(r, &a, "range", -EINVAL, &f->probe_range, err);
+		e = number(k->r, &a, "range", -EINVAL, &f->probe_range, err);
 	return e;
 }
 
@@ -330,9 +362,8 @@ static int segment_facts(struct repl *r, const struct answers *a, struct quirk_f
 }
 
 /* A partition that makes no sense is left out, and its reason kept: the others may do. */
-static int learn_segment(struct repl *r, unsigned n, struct dev_board_info *info,
-	struct board_caps *caps, char *buf, size_t cap, deadline_t deadline,
-	struct error *err)
+static int learn_segment(struct asker *k, unsigned n, struct dev_board_info *info,
+	struct board_caps *caps, struct error *err)
 {
 	struct quirk_facts f = {.number = n};
 	struct error reason = {0};
@@ -342,7 +373,7 @@ static int learn_segment(struct repl *r, unsigned n, struct dev_board_info *info
 	int e;
 
 	snprintf(code, sizeof(code), ask_segment, n);
-	e = ask(r, code, buf, cap, &a, deadline, err);
+	e = ask(k, code, &a, err);
 	if (e < 0)
 		return e;
 	if (find(&a, "absent")) {
@@ -351,16 +382,16 @@ static int learn_segment(struct repl *r, unsigned n, struct dev_board_info *info
 		return 0;
 	}
 	caps->segments[n].buffer = yes(&a, "buffer");
-	e = segment_facts(r, &a, &f, err);
+	e = segment_facts(k->r, &a, &f, err);
 	if (e < 0)
 		return e;
 	q = quirk_find(info->platform, info->machine, f.has_address, f.address);
 	if (!f.is_block && f.min_prepare <= 0 && !(q->flags & (QUIRK_NO_PROBE | QUIRK_WHOLE))) {
-		e = probe_segment(r, &f, buf, cap, deadline, err);
+		e = probe_segment(k, &f, err);
 		if (e < 0)
 			return e;
 	}
-	log_to(repl_log(r), LOG_DEBUG, "%s: rom%u: quirks of \"%s\"", repl_name(r), n, q->why);
+	log_to(repl_log(k->r), LOG_DEBUG, "%s: rom%u: quirks of \"%s\"", repl_name(k->r), n, q->why);
 	if (quirk_geometry(q, &f, &info->partitions[info->n_partitions], &reason) < 0) {
 		snprintf(caps->segments[n].reason, sizeof(caps->segments[n].reason), "%.159s",
 			reason.text);
@@ -374,17 +405,19 @@ static int learn_segment(struct repl *r, unsigned n, struct dev_board_info *info
 int learn_board(struct repl *r, struct dev_board_info *info, struct board_caps *caps,
 	deadline_t deadline, struct error *err)
 {
-	char buf[4096];
+	struct asker k = {.r = r, .caps = caps, .deadline = deadline};
 	int e = prove(r, deadline, err);
 
 	if (e == 0)
-		e = learn_who(r, info, buf, sizeof(buf), deadline, err);
+		e = checked_setup(r, &caps->checked, deadline, err);
 	if (e == 0)
-		e = learn_heap(r, info, buf, sizeof(buf), deadline, err);
+		e = learn_who(&k, info, err);
 	if (e == 0)
-		e = learn_modules(r, info, caps, buf, sizeof(buf), deadline, err);
+		e = learn_heap(&k, info, err);
+	if (e == 0)
+		e = learn_modules(&k, info, caps, err);
 	for (unsigned n = 0; e == 0 && info->has_rom_ioctl && (int)n < info->segments &&
 			     n < DEV_PARTITIONS_MAX; n++)
-		e = learn_segment(r, n, info, caps, buf, sizeof(buf), deadline, err);
+		e = learn_segment(&k, n, info, caps, err);
 	return e;
 }

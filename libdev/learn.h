@@ -8,6 +8,7 @@
 
 /* Beside the public information, what our own code on the board needs to know. */
 struct board_caps {
+	bool checked;  /* statements can be sent with a sum, see checked.h */
 	bool crc32;    /* binascii.crc32 */
 	bool base64;   /* binascii.a2b_base64 and b2a_base64 */
 	bool kbd_intr; /* micropython.kbd_intr */

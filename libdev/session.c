@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "libdev/channel.h"
+#include "libdev/checked.h"
 #include "libdev/learn.h"
 #include "libdev/repl.h"
 
@@ -100,8 +101,7 @@ static int unmount(struct dev_session *s, struct error *err)
 
 	if (s->unmounted || !s->caps.umountable)
 		return 0;
-	r = repl_exec(s->repl, code, sizeof(code) - 1, deadline_in(CHANNEL_REPLY_MS), &reply,
-		err);
+	r = checked_exec(s->repl, s->caps.checked, code, CHANNEL_REPLY_MS, &reply, err);
 	if (r > 0)
 		r = error_set(err, -EIO, "%s: /rom cannot be unmounted: %s",
 			s->transport->name, reply.exception);

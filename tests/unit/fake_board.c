@@ -206,14 +206,61 @@ static void agent(struct fake_board *b, uint32_t size)
 
 /* --- the REPL ----------------------------------------------------------------------- */
 
+/* The inside of X('CODE',SUM); false where the sum is wrong, or a byte no ASCII. */
+static bool unwrap(char *out, size_t cap, const char *code)
+{
+	size_t n = 0;
+	uint32_t sum = 0;
+
+	for (code += 3; *code && *code != '\'' && n + 1 < cap; code++) {
+		if (*code == '\\')
+			out[n++] = *++code == 'n' ? '\n' : *code;
+		else
+			out[n++] = *code;
+	}
+	out[n] = '\0';
+	for (size_t i = 0; i < n; i++) {
+		if (out[i] & 0x80)
+			return false;
+		sum = (sum * 31 + (unsigned char)out[i]) % 16777213;
+	}
+	return *code == '\'' && code[1] == ',' && strtoul(code + 2, NULL, 10) == sum;
+}
+
+/* What libdev's P() sums up. */
+static void say_sum(struct fake_board *b, const char *lines)
+{
+	char out[32];
+	uint32_t sum = 0;
+
+	for (const char *p = lines; *p; p++)
+		if (*p != '\r' && *p != '\n')
+			sum = (sum * 31 + (unsigned char)*p) % 16777213;
+	snprintf(out, sizeof(out), "sum=%u\r\n", sum);
+	say(b, out);
+}
+
 static void execute(struct fake_board *b, const char *code)
 {
+	static char inside[65536];
+
 	unsigned x, y;
 	char out[64];
 
 	if (b->o.state == FAKE_FORGER) {
 		say(b, "OK\x04\x04OK\x04>\x04\x04>");
 		return;
+	}
+	if (strncmp(code, "X('print(8)'", 12) == 0) {
+		say(b, "8\r\n9\r\n\x04\x04>");
+		return;
+	}
+	if (strncmp(code, "X('", 3) == 0) {
+		if (!unwrap(inside, sizeof(inside), code)) {
+			say(b, "\x04Traceback:\r\nValueError: line\r\n\x04>");
+			return;
+		}
+		code = inside;
 	}
 	if (sscanf(code, "print('x=',%u*%u)", &x, &y) == 2) {
 		snprintf(out, sizeof(out), "x= %u\r\n\x04\x04>", x * y);
@@ -229,11 +276,15 @@ static void execute(struct fake_board *b, const char *code)
 		if (!strstr(code, r->part))
 			continue;
 		say(b, r->out ? r->out : "");
+		if (strstr(code, "print('sum=%d'%T)"))
+			say_sum(b, r->out ? r->out : "");
 		say(b, "\x04");
 		say(b, r->exception ? r->exception : "");
 		say(b, "\x04>");
 		return;
 	}
+	if (strstr(code, "print('sum=%d'%T)"))
+		say_sum(b, "");
 	say(b, "\x04\x04>");
 }
 
