@@ -165,6 +165,11 @@ def refused(*codes):
     raise AssertionError("it was not refused with " + names)
 
 
+def pause():
+    """Between two looks at something that tells nobody when it changes."""
+    time.sleep(0.02)
+
+
 # --- trees ----------------------------------------------------------------------------------
 
 
