@@ -466,6 +466,7 @@ class Case:
     def part(self, name):
         """One of the things that a case tests, with a line of its own."""
         before = self.report.failures
+        start = time.monotonic()
         try:
             yield
         except Exception as e:
@@ -473,6 +474,9 @@ class Case:
         else:
             if self.report.failures == before:
                 self.report.passed("%s: %s" % (self.name, name))
+        seconds = time.monotonic() - start
+        if seconds > 2:
+            print("#     that took %.1f s" % seconds, flush=True)
 
     # --- the end ---
 
