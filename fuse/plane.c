@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fuse/plane.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -142,6 +143,25 @@ static int on_fuse(sd_event_source *s, int fd, uint32_t events, void *data)
 
 /* --- the beginning --- */
 
+/* Files below a mount are out of reach, and a user would take them for lost. */
+static int check_empty(const char *path, struct error *err)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *e;
+	unsigned n = 0;
+
+	if (!dir)
+		return error_set(err, -errno, "%s: %s", path, strerror(errno));
+	while ((e = readdir(dir)))
+		n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+	closedir(dir);
+	if (n)
+		return error_set(err, -ENOTEMPTY,
+			"%s is not empty; what is in it would be hidden, choose an empty folder",
+			path);
+	return 0;
+}
+
 static int check_mountpoint(const char *path, struct error *err)
 {
 	struct stat st, up;
@@ -160,7 +180,7 @@ static int check_mountpoint(const char *path, struct error *err)
 		return error_set(err, -ENAMETOOLONG, "%s: name too long", path);
 	if (stat(parent, &up) == 0 && up.st_dev != st.st_dev)
 		return error_set(err, -EBUSY, "%s is a mount point already", path);
-	return 0;
+	return check_empty(path, err);
 }
 
 static int make_session(struct plane *p, struct error *err)

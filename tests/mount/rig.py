@@ -165,6 +165,11 @@ def refused(*codes):
     raise AssertionError("it was not refused with " + names)
 
 
+def pause():
+    """Between two looks at something that tells nobody when it changes."""
+    time.sleep(0.02)
+
+
 # --- trees ----------------------------------------------------------------------------------
 
 
@@ -461,6 +466,7 @@ class Case:
     def part(self, name):
         """One of the things that a case tests, with a line of its own."""
         before = self.report.failures
+        start = time.monotonic()
         try:
             yield
         except Exception as e:
@@ -468,6 +474,9 @@ class Case:
         else:
             if self.report.failures == before:
                 self.report.passed("%s: %s" % (self.name, name))
+        seconds = time.monotonic() - start
+        if seconds > 2:
+            print("#     that took %.1f s" % seconds, flush=True)
 
     # --- the end ---
 
