@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include "tests/unit/fakeboard.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+int __wrap_dev_session_open(const char *port, const struct dev_session_options *options,
+	struct dev_session **out, struct error *err);
+int __wrap_dev_session_close(struct dev_session *s, struct error *err);
+const struct dev_board_info *__wrap_dev_session_info(const struct dev_session *s);
+int __wrap_dev_session_target(
+	struct dev_session *s, unsigned number, struct dev_target **out, struct error *err);
+
+struct fakeboard fakeboard;
+
+void fakeboard_make(uint64_t size, uint32_t erase_block)
+{
+	fakeboard = (struct fakeboard){
+		.info = {.machine = "fake board", .firmware = "1.0", .unique_id = "0badcafe",
+			.segments = 1, .n_partitions = 1, .has_rom_ioctl = true},
+		.geometry = {.kind = DEV_TARGET_PARTIAL, .size = size,
+			.erase_block = erase_block, .write_unit = 4, .has_address = true,
+			.address = 0x08000000},
+		.flash = malloc(size),
+		.fault_at = -1,
+	};
+	assert_non_null(fakeboard.flash);
+	memset(fakeboard.flash, 0xFF, size);
+}
+
+void fakeboard_remove(void)
+{
+	free(fakeboard.flash);
+	fakeboard.flash = NULL;
+}
+
+/* --- the target ------------------------------------------------------------------------ */
+
+static int do_read(struct dev_target *t, uint64_t off, void *buf, size_t len, struct error *err)
+{
+	fakeboard.reads++;
+	if (fakeboard.read_result < 0)
+		return error_set(err, fakeboard.read_result, "the board does not answer");
+	memcpy(buf, fakeboard.flash + off, len);
+	return 0;
+}
+
+static int do_hash(struct dev_target *t, uint64_t off, uint64_t len, uint64_t step,
+	uint8_t (*out)[SHA256_SIZE], struct error *err)
+{
+	fakeboard.hashes++;
+	for (uint64_t at = 0; at < len; at += step)
+		sha256_of(fakeboard.flash + off + at, (size_t)MIN(step, len - at), *out++);
+	return 0;
+}
+
+/* 1: to be done. */
+static int change(uint64_t *len, struct error *err)
+{
+	struct fakeboard *b = &fakeboard;
+	int n = (int)b->changes++;
+
+	if (b->on_change)
+		b->on_change(b);
+	if (b->fault_at < 0 || n < b->fault_at || n >= b->fault_at + b->fault_count)
+		return 1;
+	if (b->fault == FAKEBOARD_SILENT)
+		return 0;
+	*len = b->fault == FAKEBOARD_HALF ? *len / 2 : 0;
+	return error_set(err, b->fault_code, "the board gave up");
+}
+
+static int do_erase(struct dev_target *t, uint64_t off, uint64_t len, struct error *err)
+{
+	int r = change(&len, err);
+
+	fakeboard.erases++;
+	if (r != 0)
+		memset(fakeboard.flash + off, 0xFF, len);
+	return MIN(r, 0);
+}
+
+static int do_program(
+	struct dev_target *t, uint64_t off, const void *buf, size_t size, struct error *err)
+{
+	const uint8_t *from = buf;
+	uint64_t len = size;
+	int r = change(&len, err);
+
+	fakeboard.programs++;
+	fakeboard.last_program = off;
+	for (uint64_t i = 0; r != 0 && i < len; i++)
+		fakeboard.flash[off + i] &= from[i];
+	return MIN(r, 0);
+}
+
+static int do_finish(struct dev_target *t, struct error *err)
+{
+	fakeboard.finishes++;
+	return 0;
+}
+
+static void do_free(struct dev_target *t)
+{
+	free(t);
+}
+
+static const struct dev_target_ops ops = {
+	.read = do_read,
+	.hash = do_hash,
+	.erase = do_erase,
+	.program = do_program,
+	.finish = do_finish,
+	.free = do_free,
+};
+
+/* --- the session ----------------------------------------------------------------------- */
+
+int __wrap_dev_session_open(const char *port, const struct dev_session_options *options,
+	struct dev_session **out, struct error *err)
+{
+	fakeboard.opens++;
+	if (fakeboard.open_result < 0)
+		return error_set(err, fakeboard.open_result, "%s cannot be opened", port);
+	*out = (struct dev_session *)&fakeboard;
+	return 0;
+}
+
+int __wrap_dev_session_close(struct dev_session *s, struct error *err)
+{
+	assert_ptr_equal(s, &fakeboard);
+	fakeboard.closes++;
+	return 0;
+}
+
+const struct dev_board_info *__wrap_dev_session_info(const struct dev_session *s)
+{
+	return &fakeboard.info;
+}
+
+int __wrap_dev_session_target(
+	struct dev_session *s, unsigned number, struct dev_target **out, struct error *err)
+{
+	struct dev_target *t = calloc(1, sizeof(*t));
+
+	assert_non_null(t);
+	t->ops = &ops;
+	t->geometry = fakeboard.geometry;
+	*out = t;
+	return 0;
+}
