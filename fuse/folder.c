@@ -55,17 +55,18 @@ static void touch_dir(struct node *dir)
 }
 
 /* Junk is inherited: whatever stands in a .Trash directory is junk too. */
-static void set_junk(struct folder *f, struct node *top)
+static bool is_junk(const struct node *n)
+{
+	return n->parent && (n->parent->junk || junk_name(n->name));
+}
+
+/* A tree stands somewhere else now. Room was checked before. */
+static void settle_tree(struct folder *f, struct node *top)
 {
 	for (struct node *n = top; n; n = node_next(top, n)) {
-		bool junk = n->parent && (n->parent->junk || junk_name(n->name));
-
-		if (junk == n->junk)
-			continue;
 		space_release(f, n);
-		n->junk = junk;
-		/* Room was checked for the whole move before it. */
-		(void)!space_charge(f, n, n->size);
+		n->junk = is_junk(n);
+		space_settle(f, n);
 	}
 }
 
@@ -74,7 +75,7 @@ void folder_recount(struct folder *f)
 	struct node *root = node_root(f->nodes);
 
 	for (struct node *n = root; n; n = node_next(root, n))
-		n->junk = n->parent && (n->parent->junk || junk_name(n->name));
+		n->junk = is_junk(n);
 	space_recount(f);
 }
 
@@ -236,38 +237,18 @@ static int journal_rename(struct folder *f, struct node *n, const struct node *t
 	return journal_append(f->journal, changes, count + 1, &seq, NULL);
 }
 
-static int exchange(struct folder *f, struct node *a, struct node *b)
+static int journal_exchange(struct folder *f, const struct node *a, const struct node *b)
 {
 	struct journal_change changes[2] = {{.kind = JOURNAL_PUT}, {.kind = JOURNAL_PUT}};
-	struct node *a_dir = a->parent, *b_dir = b->parent;
-	_cleanup_free_ char *a_name = strdup(a->name), *b_name = strdup(b->name);
-	static const char *const aside = "/"; /* no entry can have this name */
 	uint64_t seq;
-	int r;
 
-	if (!a_name || !b_name)
-		return -ENOMEM;
-	if (is_below(a_dir, b) || is_below(b_dir, a))
-		return -EINVAL;
 	folder_entry_of(a, &changes[0].entry);
 	folder_entry_of(b, &changes[1].entry);
-	changes[0].entry.parent = b_dir->id;
-	changes[0].entry.name = b_name;
-	changes[1].entry.parent = a_dir->id;
-	changes[1].entry.name = a_name;
-	r = journal_append(f->journal, changes, 2, &seq, NULL);
-	if (r < 0)
-		return r;
-	r = node_move(f->nodes, a, a_dir, aside);
-	if (r == 0)
-		r = node_move(f->nodes, b, a_dir, a_name);
-	if (r == 0)
-		r = node_move(f->nodes, a, b_dir, b_name);
-	set_junk(f, a);
-	set_junk(f, b);
-	folder_note_change(f, a);
-	folder_note_change(f, b);
-	return r;
+	changes[0].entry.parent = b->parent->id;
+	changes[0].entry.name = b->name;
+	changes[1].entry.parent = a->parent->id;
+	changes[1].entry.name = a->name;
+	return journal_append(f->journal, changes, 2, &seq, NULL);
 }
 
 static int stage_before_rename(struct folder *f, struct node *n)
@@ -279,52 +260,87 @@ static int stage_before_rename(struct folder *f, struct node *n)
 	return n->type == ROMFS_FILE && n->dirty ? folder_stage(f, n, &seq) : 0;
 }
 
+static bool fits_below(const struct node *dir, const struct node *n)
+{
+	return node_depth(dir) + 1 + node_height(n) <= ROMFS_DEPTH_MAX;
+}
+
+static void renamed(struct folder *f, struct node *n)
+{
+	touch_dir(n->parent);
+	n->ctime_ns = folder_now();
+	settle_tree(f, n);
+	folder_note_change(f, n);
+}
+
+static int exchange(struct folder *f, struct node *a, struct node *b)
+{
+	int r;
+
+	if (is_below(a, b))
+		return -EINVAL;
+	if (!fits_below(a->parent, b) || !fits_below(b->parent, a))
+		return -ENAMETOOLONG;
+	r = space_check_exchange(f, a, b);
+	if (r == 0)
+		r = stage_before_rename(f, a);
+	if (r == 0)
+		r = stage_before_rename(f, b);
+	if (r == 0)
+		r = journal_exchange(f, a, b);
+	if (r < 0)
+		return r;
+	node_exchange(f->nodes, a, b);
+	renamed(f, a);
+	renamed(f, b);
+	return 0;
+}
+
+static int move(struct folder *f, struct node *n, struct node *over, struct node *to_dir,
+	const char *to_name)
+{
+	_cleanup_free_ char *name = NULL;
+	int r;
+
+	if (strlen(to_name) > ROMFS_NAME_MAX || !fits_below(to_dir, n))
+		return -ENAMETOOLONG;
+	name = strdup(to_name);
+	if (!name)
+		return -ENOMEM;
+	r = space_check_move(f, n, over, to_dir, to_name);
+	if (r == 0)
+		r = stage_before_rename(f, n);
+	if (r == 0)
+		r = journal_rename(f, n, to_dir, to_name, over);
+	if (r < 0)
+		return r;
+	folder_note_change(f, n); /* where it was */
+	touch_dir(n->parent);
+	if (over)
+		unlink_node(f, over);
+	node_move(f->nodes, n, to_dir, TAKE_PTR(name));
+	renamed(f, n);
+	return 0;
+}
+
 int folder_rename(struct folder *f, struct node *dir, const char *name, struct node *to_dir,
 	const char *to_name, unsigned flags)
 {
 	struct node *n = node_child(f->nodes, dir, name);
 	struct node *over = node_child(f->nodes, to_dir, to_name);
-	bool junk;
 	int r;
 
-	if (!n)
+	if (!n || !to_dir->linked)
 		return -ENOENT;
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) || is_below(to_dir, n))
 		return -EINVAL;
+	if (n == over)
+		return flags & RENAME_NOREPLACE ? -EEXIST : 0;
 	r = check_replace(n, over, flags);
-	if (r < 0 || n == over)
-		return r;
-	if (!to_dir->linked)
-		return -ENOENT;
-	if (strlen(to_name) > ROMFS_NAME_MAX ||
-		node_depth(to_dir) + 1 + node_height(n) > ROMFS_DEPTH_MAX)
-		return -ENAMETOOLONG;
-	junk = to_dir->junk || junk_name(to_name);
-	r = space_check_move(f, n, over, to_dir, to_name, junk);
-	if (r == 0)
-		r = stage_before_rename(f, n);
-	if (r == 0 && flags & RENAME_EXCHANGE)
-		r = stage_before_rename(f, over);
 	if (r < 0)
 		return r;
-	if (flags & RENAME_EXCHANGE)
-		return exchange(f, n, over);
-	r = journal_rename(f, n, to_dir, to_name, over);
-	if (r < 0)
-		return r;
-	folder_note_change(f, n); /* where it was */
-	if (over)
-		unlink_node(f, over);
-	r = node_move(f->nodes, n, to_dir, to_name);
-	if (r < 0)
-		return r;
-	touch_dir(dir);
-	touch_dir(to_dir);
-	n->ctime_ns = folder_now();
-	set_junk(f, n);
-	(void)!space_charge(f, n, n->size); /* checked above */
-	folder_note_change(f, n);
-	return 0;
+	return flags & RENAME_EXCHANGE ? exchange(f, n, over)
+				       : move(f, n, over, to_dir, to_name);
 }
 
 int folder_set_mtime(struct folder *f, struct node *n, int64_t mtime_ns)

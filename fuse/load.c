@@ -64,10 +64,22 @@ int load_image(struct folder *f, const struct romfs_tree *tree)
  * the name that is taken instead, so load_check finds what stayed there. */
 static int move_aside(struct folder *f, struct node *n)
 {
-	char name[32];
+	char *name;
 
-	snprintf(name, sizeof(name), "/%llu", (unsigned long long)n->id);
-	return node_move(f->nodes, n, n->parent, name);
+	if (asprintf(&name, "/%llu", (unsigned long long)n->id) < 0)
+		return -ENOMEM;
+	node_move(f->nodes, n, n->parent, name);
+	return 0;
+}
+
+static int move(struct folder *f, struct node *n, struct node *dir, const char *name)
+{
+	char *copy = strdup(name);
+
+	if (!copy)
+		return -ENOMEM;
+	node_move(f->nodes, n, dir, copy);
+	return 0;
 }
 
 static bool is_below(const struct node *n, const struct node *top)
@@ -100,7 +112,7 @@ static int put(struct folder *f, const struct journal_entry *e, struct error *er
 	if (r == 0 && !n)
 		r = node_add(f->nodes, dir, e->name, (enum romfs_type)e->type, e->id, &n);
 	else if (r == 0 && there != n)
-		r = node_move(f->nodes, n, dir, e->name);
+		r = move(f, n, dir, e->name);
 	if (r < 0)
 		return error_set(err, r, "loading the journal: %s", strerror(-r));
 	n->content = e->content;

@@ -229,18 +229,26 @@ int node_add(struct node_table *t, struct node *dir, const char *name, enum romf
 	return 0;
 }
 
-int node_move(struct node_table *t, struct node *n, struct node *dir, const char *name)
+void node_move(struct node_table *t, struct node *n, struct node *dir, char *name)
 {
-	char *copy = strdup(name);
-
-	if (!copy)
-		return -ENOMEM;
 	assert(!node_child(t, dir, name) || node_child(t, dir, name) == n);
 	detach(t, n);
 	free(n->name);
-	n->name = copy;
+	n->name = name;
 	attach(t, n, dir);
-	return 0;
+}
+
+void node_exchange(struct node_table *t, struct node *a, struct node *b)
+{
+	struct node *a_dir = a->parent, *b_dir = b->parent;
+	char *a_name = a->name;
+
+	detach(t, a);
+	detach(t, b);
+	a->name = b->name;
+	b->name = a_name;
+	attach(t, a, b_dir);
+	attach(t, b, a_dir);
 }
 
 void node_unlink(struct node_table *t, struct node *n)

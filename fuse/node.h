@@ -51,9 +51,11 @@ struct node *node_child(const struct node_table *t, const struct node *dir, cons
  * unused (-EEXIST), as must the name. */
 must_check int node_add(struct node_table *t, struct node *dir, const char *name,
 	enum romfs_type type, uint64_t id, struct node **out);
-/* Moves a linked node to a name that is free. -ENOMEM leaves everything as it was. */
-must_check int node_move(
-	struct node_table *t, struct node *n, struct node *dir, const char *name);
+/* Moves a linked node to a name that is free. Takes the name over, which came from malloc:
+ * moving cannot fail once the journal has it. */
+void node_move(struct node_table *t, struct node *n, struct node *dir, char *name);
+/* Two linked nodes, neither below the other, take each other's place. */
+void node_exchange(struct node_table *t, struct node *a, struct node *b);
 /* Takes it out of the tree (a directory must be empty). It lives on while it is open or
  * known to the kernel, else it is freed at once. */
 void node_unlink(struct node_table *t, struct node *n);

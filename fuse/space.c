@@ -4,25 +4,78 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fuse/junk.h"
+
 /* Junk stays on the host, but a runaway program must not fill the host's disk with it. */
 #define JUNK_MIN (16u << 20)
 
-/* `name` and `dir`: where it is or shall be, since patterns may ask for a path. */
-static uint64_t cost(const struct folder *f, const struct node *n, const struct node *dir,
-	const char *name, uint64_t size)
+/* A place that a node of a tree has, or would have: `top` stands at `name` in `dir`. */
+struct place {
+	const struct node *top, *dir;
+	const char *name;
+};
+
+/* Patterns may ask for a path: that of `n` if its tree stood at the place. */
+static uint32_t align_at(const struct folder *f, const struct place *at, const struct node *n)
 {
-	char path[(ROMFS_DEPTH_MAX + 1) * (ROMFS_NAME_MAX + 1)];
-	uint32_t align = 1;
+	char path[(ROMFS_DEPTH_MAX + 2) * (ROMFS_NAME_MAX + 1)];
+	char below[(ROMFS_DEPTH_MAX + 2) * (ROMFS_NAME_MAX + 1)];
+	size_t len;
 
-	if (f->pack && f->pack->n_aligns) {
-		size_t len = node_path(dir, path, sizeof(path));
+	if (!f->pack || !f->pack->n_aligns)
+		return 1;
+	if (n != at->top && node_path(n, below, sizeof(below)) >= sizeof(below))
+		return 1;
+	len = node_path(at->dir, path, sizeof(path));
+	if (len < sizeof(path))
+		snprintf(path + len, sizeof(path) - len, "%s%s%s", len ? "/" : "", at->name,
+			n == at->top ? "" : below + node_path(at->top, NULL, 0));
+	return romfs_pack_align_path(f->pack, path);
+}
 
-		if (len < sizeof(path))
-			snprintf(path + len, sizeof(path) - len, "%s%s", len ? "/" : "", name);
-		align = romfs_pack_align_path(f->pack, path);
-	}
-	return romfs_plan_entry_bytes(
-		(enum romfs_type)n->type, strlen(name), size, align);
+static uint64_t cost_at(
+	const struct folder *f, const struct place *at, const struct node *n, uint64_t size)
+{
+	const char *name = n == at->top ? at->name : n->name;
+
+	return romfs_plan_entry_bytes((enum romfs_type)n->type, strlen(name),
+		size, align_at(f, at, n));
+}
+
+static uint64_t cost(const struct folder *f, const struct node *n, uint64_t size)
+{
+	const struct place here = {.top = n, .dir = n->parent, .name = n->name};
+
+	return cost_at(f, &here, n, size);
+}
+
+static bool is_junk_at(const struct place *at, const struct node *n)
+{
+	for (; n != at->top; n = n->parent)
+		if (junk_name(n->name))
+			return true;
+	return at->dir->junk || junk_name(at->name);
+}
+
+/* What flash would need for a tree at this place. */
+static uint64_t tree_cost(const struct folder *f, const struct place *at)
+{
+	uint64_t sum = 0;
+
+	for (const struct node *n = at->top; n; n = node_next(at->top, n))
+		if (!is_junk_at(at, n))
+			sum += cost_at(f, at, n, n->size);
+	return sum;
+}
+
+/* What it is reckoned with now. */
+static uint64_t tree_charge(const struct node *top)
+{
+	uint64_t sum = 0;
+
+	for (const struct node *n = top; n; n = node_next(top, n))
+		sum += n->junk ? 0 : n->charged;
+	return sum;
 }
 
 static int check_room(const struct folder *f, bool junk, uint64_t old, uint64_t new)
@@ -55,12 +108,18 @@ int space_charge(struct folder *f, struct node *n, uint64_t size)
 		set_charge(f, n, 0); /* the root is part of romfs_plan_overhead */
 		return 0;
 	}
-	value = cost(f, n, n->parent, n->name, size);
+	value = cost(f, n, size);
 	r = check_room(f, n->junk, n->charged, value);
 	if (r < 0)
 		return r;
 	set_charge(f, n, value);
 	return 0;
+}
+
+void space_settle(struct folder *f, struct node *n)
+{
+	if (n->linked)
+		set_charge(f, n, n->parent ? cost(f, n, n->size) : 0);
 }
 
 void space_release(struct folder *f, struct node *n)
@@ -75,26 +134,27 @@ void space_recount(struct folder *f)
 	f->charged = f->junk_charged = 0;
 	for (struct node *n = root; n; n = node_next(root, n)) {
 		n->charged = 0;
-		if (n->parent)
-			set_charge(f, n, cost(f, n, n->parent, n->name, n->size));
+		space_settle(f, n);
 	}
 }
 
 int space_check_move(const struct folder *f, const struct node *n, const struct node *over,
-	const struct node *dir, const char *name, bool junk)
+	const struct node *dir, const char *name)
 {
-	uint64_t moved = 0, old = 0;
+	const struct place to = {.top = n, .dir = dir, .name = name};
+	uint64_t old = tree_charge(n) + (over ? tree_charge(over) : 0);
 
-	if (n->junk && !junk) { /* a subtree that flash shall hold from now on */
-		for (const struct node *c = n; c; c = node_next(n, c))
-			moved += c->charged;
-	} else if (!junk) {
-		moved = cost(f, n, dir, name, n->size);
-		old = n->charged;
-	}
-	if (over && !over->junk)
-		old += over->charged;
-	return junk ? 0 : check_room(f, false, old, moved);
+	return check_room(f, false, old, tree_cost(f, &to));
+}
+
+int space_check_exchange(
+	const struct folder *f, const struct node *a, const struct node *b)
+{
+	const struct place a_to = {.top = a, .dir = b->parent, .name = b->name};
+	const struct place b_to = {.top = b, .dir = a->parent, .name = a->name};
+
+	return check_room(f, false, tree_charge(a) + tree_charge(b),
+		tree_cost(f, &a_to) + tree_cost(f, &b_to));
 }
 
 uint64_t folder_capacity(const struct folder *f)

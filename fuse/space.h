@@ -7,8 +7,14 @@
 
 /* Reckons the node with this size from now on; -ENOSPC leaves the old reckoning. */
 must_check int space_charge(struct folder *f, struct node *n, uint64_t size);
+/* The same by what it is now, where room was made or checked before. */
+void space_settle(struct folder *f, struct node *n);
 void space_release(struct folder *f, struct node *n);
 void space_recount(struct folder *f);
-/* Whether the node may take this name in `dir` (replacing `over`), being junk there or not. */
+/* Whether the node, with all below it, may take this name in `dir`, where `over` (or NULL)
+ * goes away for it. */
 must_check int space_check_move(const struct folder *f, const struct node *n,
-	const struct node *over, const struct node *dir, const char *name, bool junk);
+	const struct node *over, const struct node *dir, const char *name);
+/* Whether two nodes may take each other's place. */
+must_check int space_check_exchange(
+	const struct folder *f, const struct node *a, const struct node *b);
