@@ -157,6 +157,8 @@ static void unlink_node(struct folder *f, struct node *n)
 	if (!n->opens) {
 		scratch_put(f->pool, n->scratch);
 		n->scratch = NULL;
+		n->size = n->content.size;
+		n->dirty = false;
 	}
 	node_unlink(f->nodes, n);
 }
@@ -348,19 +350,22 @@ int folder_set_mtime(struct folder *f, struct node *n, int64_t mtime_ns)
 	int64_t old = n->note_ns;
 	int r;
 
-	n->mtime_ns = mtime_ns;
 	n->ctime_ns = folder_now();
-	if (n->note_ns == mtime_ns)
+	/* The time belongs to what is being written: both come into the journal together. */
+	if (n->dirty || !n->linked) {
+		n->mtime_ns = mtime_ns;
+		n->mtime_set = true;
 		return 0;
-	n->note_ns = mtime_ns;
-	n->mtime_set = true;
-	if (!n->linked || n->fresh)
-		return 0;
-	r = folder_journal_put(f, n);
-	if (r < 0) {
-		n->note_ns = old;
-		return r;
 	}
-	folder_note_change(f, n);
+	if (n->note_ns != mtime_ns) {
+		n->note_ns = mtime_ns;
+		r = folder_journal_put(f, n);
+		if (r < 0) {
+			n->note_ns = old;
+			return r;
+		}
+		folder_note_change(f, n);
+	}
+	n->mtime_ns = mtime_ns;
 	return 0;
 }

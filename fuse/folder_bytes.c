@@ -12,7 +12,7 @@
 
 #define COPY_BYTES (128u << 10)
 
-static int read_content(const struct folder *f, const struct content *c, uint64_t off,
+int folder_read_content(const struct folder *f, const struct content *c, uint64_t off,
 	void *buf, size_t len)
 {
 	switch (c->kind) {
@@ -36,7 +36,7 @@ ssize_t folder_read(struct folder *f, struct node *n, void *buf, size_t len, uin
 	if (n->scratch)
 		r = io_pread_full(n->scratch->fd, buf, len, (off_t)off);
 	else
-		r = read_content(f, &n->content, off, buf, len);
+		r = folder_read_content(f, &n->content, off, buf, len);
 	return r < 0 ? r : (ssize_t)len;
 }
 
@@ -64,7 +64,7 @@ static int copy_to_scratch(const struct folder *f, const struct content *c, int 
 		return -ENOMEM;
 	while (done < c->size) {
 		size_t part = (size_t)MIN((uint64_t)COPY_BYTES, c->size - done);
-		int r = read_content(f, c, done, buf, part);
+		int r = folder_read_content(f, c, done, buf, part);
 
 		if (r == 0)
 			r = io_pwrite_full(fd, buf, part, (off_t)done);
@@ -103,10 +103,13 @@ static void wrote(struct node *n, uint64_t size)
 	n->mtime_ns = n->ctime_ns = folder_now();
 }
 
-/* Nothing may be reckoned for bytes that then could not be written. */
-static void recharge(struct folder *f, struct node *n)
+/* The disk may have taken a part: nothing may be seen or reckoned behind the end, and what
+ * came before it was changed. */
+static void write_failed(struct folder *f, struct node *n)
 {
-	(void)!space_charge(f, n, n->size);
+	(void)!ftruncate(n->scratch->fd, (off_t)n->size);
+	wrote(n, n->size);
+	space_settle(f, n);
 }
 
 ssize_t folder_write(
@@ -117,6 +120,8 @@ ssize_t folder_write(
 
 	if (end < off || end > ROMFS_SIZE_MAX)
 		return -EFBIG;
+	if (len == 0)
+		return 0;
 	r = folder_prepare_write(f, n, false);
 	if (r == 0 && end > n->size)
 		r = space_charge(f, n, end);
@@ -124,7 +129,7 @@ ssize_t folder_write(
 		return r;
 	r = io_pwrite_full(n->scratch->fd, buf, len, (off_t)off);
 	if (r < 0) {
-		recharge(f, n);
+		write_failed(f, n);
 		return r;
 	}
 	wrote(n, MAX(n->size, end));
@@ -144,7 +149,7 @@ int folder_truncate(struct folder *f, struct node *n, uint64_t size)
 		return r;
 	if (ftruncate(n->scratch->fd, (off_t)size) < 0) {
 		r = -errno;
-		recharge(f, n);
+		space_settle(f, n);
 		return r;
 	}
 	wrote(n, size);
@@ -176,7 +181,7 @@ int folder_allocate(struct folder *f, struct node *n, uint64_t off, uint64_t len
 		ftruncate(n->scratch->fd, (off_t)end) < 0)
 		r = -errno;
 	if (r < 0) {
-		recharge(f, n);
+		write_failed(f, n);
 		return r;
 	}
 	wrote(n, keep_size ? n->size : MAX(n->size, end));

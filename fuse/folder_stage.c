@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fuse/folder_private.h"
+#include "fuse/space.h"
 #include "util/io.h"
 
 #define COMPARE_BYTES (64u << 10)
@@ -33,13 +34,6 @@ int folder_journal_put(struct folder *f, struct node *n)
 	return journal_append(f->journal, &change, 1, &n->seq, NULL);
 }
 
-static int read_old(struct folder *f, const struct node *n, uint64_t off, void *buf, size_t len)
-{
-	if (n->content.kind == CONTENT_BASE)
-		return mirror_read(f->mirror, n->content.off + off, buf, len);
-	return io_pread_full(journal_fd(f->journal), buf, len, (off_t)(n->content.off + off));
-}
-
 /* Whether the scratch file holds what is safe already: a tool that writes every file anew
  * must not cost flash operations where nothing changed. What cannot be read counts as
  * different. */
@@ -59,7 +53,7 @@ static bool is_same(struct folder *f, const struct node *n)
 	while (off < n->size) {
 		size_t part = (size_t)MIN((uint64_t)COMPARE_BYTES, n->size - off);
 
-		if (read_old(f, n, off, a, part) < 0 ||
+		if (folder_read_content(f, &n->content, off, a, part) < 0 ||
 			io_pread_full(n->scratch->fd, b, part, (off_t)off) < 0 ||
 			memcmp(a, b, part) != 0)
 			return false;
@@ -68,44 +62,50 @@ static bool is_same(struct folder *f, const struct node *n)
 	return true;
 }
 
-static int append(struct folder *f, struct node *n)
+/* The node changes only when the journal has it. `bytes`: what the scratch file holds, too. */
+static int append(struct folder *f, struct node *n, bool bytes)
 {
-	struct journal_entry entry;
+	struct journal_change change = {.kind = JOURNAL_PUT};
 	int r;
 
-	if (!n->mtime_set)
-		n->note_ns = n->mtime_ns;
-	folder_entry_of(n, &entry);
-	if (n->size == 0) {
-		n->content = (struct content){.kind = CONTENT_EMPTY};
-		return folder_journal_put(f, n);
-	}
-	r = journal_append_file(f->journal, &entry, n->scratch->fd, n->size, &n->seq, NULL);
-	if (r == 0)
-		n->content = entry.content;
-	return r;
+	folder_entry_of(n, &change.entry);
+	change.entry.mtime_ns = n->mtime_ns;
+	if (bytes)
+		change.entry.content = (struct content){.kind = CONTENT_EMPTY};
+	if (bytes && n->size)
+		r = journal_append_file(f->journal, &change.entry, n->scratch->fd, n->size,
+			&n->seq, NULL);
+	else
+		r = journal_append(f->journal, &change, 1, &n->seq, NULL);
+	if (r < 0)
+		return r;
+	n->content = change.entry.content;
+	n->note_ns = n->mtime_ns;
+	n->fresh = false;
+	folder_note_change(f, n);
+	return 0;
+}
+
+static void staged(struct folder *f, struct node *n)
+{
+	n->dirty = false;
+	n->mtime_set = false;
+	space_settle(f, n);
 }
 
 int folder_stage(struct folder *f, struct node *n, uint64_t *seq)
 {
-	int r;
+	int r = 0;
 
-	if (!n->dirty || !n->linked) {
-		*seq = n->seq;
-		return 0;
-	}
-	if (!is_same(f, n)) {
-		int64_t note = n->note_ns;
-
-		r = append(f, n);
-		if (r < 0) {
-			n->note_ns = note;
+	if (n->dirty && n->linked) {
+		if (!is_same(f, n))
+			r = append(f, n, true);
+		else if (n->mtime_set && n->mtime_ns != n->note_ns)
+			r = append(f, n, false);
+		if (r < 0)
 			return r;
-		}
-		n->fresh = false;
-		folder_note_change(f, n);
+		staged(f, n);
 	}
-	n->dirty = false;
 	*seq = n->seq;
 	return 0;
 }

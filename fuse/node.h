@@ -20,7 +20,8 @@ struct node {
 	bool linked;  /* reachable from the root */
 	bool junk;    /* never goes to flash, by its name or a parent's (junk.h) */
 	bool fresh;	 /* created, and not in the journal yet */
-	bool mtime_set;	 /* set by the user since the last write: a close keeps it */
+	bool mtime_set;	 /* by the user since the last write: to be kept even where the bytes
+			  * turn out to be the same */
 	int64_t mtime_ns, ctime_ns; /* what a reader sees */
 	uint64_t seq;	 /* of the last frame about it: what a close waits for */
 	int64_t note_ns; /* modification time that the journal and flash keep */

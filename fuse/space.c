@@ -39,7 +39,7 @@ static uint64_t cost_at(
 	const char *name = n == at->top ? at->name : n->name;
 
 	return romfs_plan_entry_bytes((enum romfs_type)n->type, strlen(name),
-		size, align_at(f, at, n));
+		MAX(size, n->content.size), align_at(f, at, n));
 }
 
 static uint64_t cost(const struct folder *f, const struct node *n, uint64_t size)

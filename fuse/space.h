@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Reckoning of space: what each node will take on flash, so that ENOSPC comes when the user
- * writes and never later. Loop thread only. */
+ * writes and never later. Loop thread only.
+ *
+ * A file counts with the larger of what is safe and what is being written: a commit takes
+ * what is safe, and a close may follow at any time. */
 #pragma once
 
 #include "fuse/folder.h"

@@ -273,6 +273,25 @@ static void test_exchange_with_junk_when_full(void **state)
 	rig_sync(r);
 }
 
+/* A file that is being rewritten counts with what a commit takes in the meantime. */
+static void test_rewriting_keeps_its_room(void **state)
+{
+	struct rig *r = *state;
+	uint64_t room = folder_available(rig_folder(r));
+	struct node *n;
+
+	rig_write(r, "big", bytes, room - 4000);
+	n = rig_find(r, "big");
+	rig_open(n);
+	assert_int_equal(folder_truncate(rig_folder(r), n, 0), 0);
+	assert_int_equal(rig_try_write(r, "other", bytes, 9000), -ENOSPC);
+	rig_sync(r);
+	rig_close(r, n);
+	rig_write(r, "other", bytes, 9000);
+	rig_expect_charges(r);
+	rig_sync(r);
+}
+
 /* Patterns may be about paths: a directory that moves changes what its files need. */
 static void test_alignment_by_path(void **state)
 {
@@ -311,6 +330,7 @@ int main(void)
 		TEST(test_fresh_leaves_no_trace),
 		TEST(test_full),
 		TEST(test_exchange_with_junk_when_full),
+		TEST(test_rewriting_keeps_its_room),
 		TEST(test_alignment_by_path),
 	};
 
