@@ -413,7 +413,9 @@ static int take_up(struct attaching *at, struct intent *intent, struct error *er
 		return r < 0 ? r : start_from_flash(at, err);
 	}
 	f->header = at->header;
-	f->change = 1; /* the first commit heals, or writes what waits */
+	folder_recount(f); /* tells junk from what flash shall hold */
+	/* The first commit heals, or writes what waits. */
+	f->change = intent || !load_is_image(f, at->a->base.image->tree);
 	if (intent)
 		note(at->a, "an earlier update of rom%u was interrupted; it is finished now",
 			f->header.partition);

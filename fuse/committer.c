@@ -40,6 +40,11 @@ static uint64_t now_us(struct committer *c)
 
 static void arm(struct committer *c, uint64_t at_us);
 
+static bool is_settled(const struct committer *c)
+{
+	return !folder_is_staged(c->o.folder) && !flash_is_mixed(c->o.flash);
+}
+
 /* When the tree has been quiet for long enough, by what is known now. */
 static uint64_t quiet_at(const struct committer *c)
 {
@@ -55,10 +60,14 @@ static int on_timer(sd_event_source *s, uint64_t us, void *data)
 
 	(void)s;
 	c->armed = false;
-	if (!c->err.code && us < quiet_at(c))
+	if (!c->err.code && us < quiet_at(c)) {
 		arm(c, quiet_at(c)); /* there were changes meanwhile */
-	else
+	} else if (!is_settled(c)) {
 		start(c);
+	} else { /* only junk has changed */
+		c->first_change_us = 0;
+		(void)!folder_compact_journal(c->o.folder);
+	}
 	return 0;
 }
 
@@ -128,11 +137,6 @@ void committer_free(struct committer *c)
 bool committer_is_busy(const struct committer *c)
 {
 	return c->running != NULL;
-}
-
-static bool is_settled(const struct committer *c)
-{
-	return !folder_is_staged(c->o.folder) && !flash_is_mixed(c->o.flash);
 }
 
 void committer_changed(void *data)
@@ -249,7 +253,7 @@ static int adopt(struct committer *c, struct commit *job, struct error *err)
 	snapshot_committed(f, job->snapshot);
 	if (job->rewritten)
 		memcpy(header.base, job->next.fingerprint, SHA256_SIZE);
-	header.dirty = folder_is_staged(f);
+	header.dirty = folder_needs_journal(f);
 	r = folder_rewrite_journal(f, &header, err);
 	if (r < 0) {
 		snapshot_undo(f, job->snapshot, before);

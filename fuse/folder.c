@@ -42,9 +42,10 @@ int64_t folder_now(void)
 
 void folder_note_change(struct folder *f, const struct node *n)
 {
-	if (n->junk || !n->linked)
+	if (!n->linked)
 		return;
-	f->change++;
+	if (!n->junk)
+		f->change++;
 	if (f->changed)
 		f->changed(f->changed_ctx);
 }

@@ -30,7 +30,7 @@ struct folder {
 	uint64_t junk_charged; /* the same for what never goes there */
 	uint64_t change;       /* counts changes of what flash shall hold */
 	uint64_t on_flash;     /* the change that the last commit has put there */
-	void (*changed)(void *ctx); /* told after each of them */
+	void (*changed)(void *ctx); /* told after each of them, and after those of junk */
 	void *changed_ctx;
 };
 
@@ -86,6 +86,9 @@ must_check int folder_stage(struct folder *f, struct node *n, uint64_t *seq);
 void folder_close_scratch(struct folder *f, struct node *n);
 /* Appends the state of a node (not its bytes, which are safe already). */
 must_check int folder_journal_put(struct folder *f, struct node *n);
+/* Whether the journal holds anything that flash does not: what its header calls dirty. Junk
+ * lives nowhere else. */
+bool folder_needs_journal(const struct folder *f);
 /* Starts a new generation of the journal with all nodes; BASE places are those of now. */
 must_check int folder_rewrite_journal(
 	struct folder *f, const struct journal_header *header, struct error *err);

@@ -159,6 +159,18 @@ int folder_rewrite_journal(
 	return 0;
 }
 
+bool folder_needs_journal(const struct folder *f)
+{
+	struct node *root = node_root(f->nodes);
+
+	if (folder_is_staged(f))
+		return true;
+	for (struct node *n = root; n; n = node_next(root, n))
+		if (n->junk && !n->fresh && n->content.kind != CONTENT_BASE)
+			return true;
+	return false;
+}
+
 int folder_compact_journal(struct folder *f)
 {
 	struct node *root = node_root(f->nodes);
@@ -171,6 +183,6 @@ int folder_compact_journal(struct folder *f)
 		live += n->content.kind == CONTENT_LOG ? n->content.size : 0;
 	if (journal_bytes(f->journal) < 2 * live + GARBAGE_MIN)
 		return 0;
-	header.dirty = header.dirty || folder_is_staged(f);
+	header.dirty = folder_needs_journal(f);
 	return folder_rewrite_journal(f, &header, NULL);
 }

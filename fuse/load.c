@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fuse/folder_private.h"
+#include "fuse/junk.h"
 
 static void set_times(struct node *n, int64_t note_ns)
 {
@@ -151,4 +152,43 @@ int load_check(struct folder *f, struct error *err)
 				"the journal places %s outside the partition", n->name);
 	}
 	return 0;
+}
+
+static bool is_entry(const struct node *n, const struct romfs_node *t)
+{
+	if (n->type != t->type || n->note_ns != t->mtime_ns || n->content.size != t->size)
+		return false;
+	return t->size == 0 ||
+		(n->content.kind == CONTENT_BASE && n->content.off == t->data_off);
+}
+
+static bool is_junk(const struct romfs_tree *tree, uint32_t i)
+{
+	for (; i != ROMFS_ROOT; i = romfs_tree_node(tree, i)->parent)
+		if (junk_name(romfs_tree_name(tree, i)))
+			return true;
+	return false;
+}
+
+bool load_is_image(const struct folder *f, const struct romfs_tree *tree)
+{
+	uint32_t path[ROMFS_DEPTH_MAX + 2] = {ROMFS_ROOT}, found = 0, want = 0, i;
+	struct node *root = node_root(f->nodes);
+
+	if (!is_entry(root, romfs_tree_node(tree, ROMFS_ROOT)))
+		return false;
+	for (struct node *n = node_next(root, root); n; n = node_next(root, n)) {
+		unsigned depth = node_depth(n);
+
+		if (n->junk)
+			continue;
+		i = romfs_tree_find(tree, path[depth - 1], n->name, strlen(n->name));
+		if (i == ROMFS_NO_NODE || !is_entry(n, romfs_tree_node(tree, i)))
+			return false;
+		path[depth] = i;
+		found++;
+	}
+	for (i = 1; i < romfs_tree_count(tree); i++)
+		want += !is_junk(tree, i);
+	return found == want;
 }

@@ -16,3 +16,5 @@ struct load_replay {
 int load_change(void *ctx, const struct journal_change *change);
 /* After the last change: whether everything has its place. */
 must_check int load_check(struct folder *f, struct error *err);
+/* Whether the folder, but for its junk, is what the image holds: nothing waits to be written. */
+bool load_is_image(const struct folder *f, const struct romfs_tree *tree);
