@@ -246,7 +246,7 @@ static int adopt(struct committer *c, struct commit *job, struct error *err)
 	struct folder *f = c->o.folder;
 	struct journal_header header = f->header;
 	uint64_t before = f->on_flash;
-	int r = job->rewritten ? snapshot_save_strays(f) : 0;
+	int r = job->rewritten ? snapshot_save_strays(f, job->snapshot) : 0;
 
 	if (r < 0)
 		return error_set(err, r, "cannot keep open files on the host: %s", strerror(-r));

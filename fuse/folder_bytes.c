@@ -55,7 +55,7 @@ int folder_has_bytes(const struct folder *f, const struct node *n, struct romfs_
 	return -ENODATA;
 }
 
-static int copy_to_scratch(const struct folder *f, const struct content *c, int fd)
+int folder_copy_content(const struct folder *f, const struct content *c, int fd)
 {
 	_cleanup_free_ char *buf = malloc(COPY_BYTES);
 	uint64_t done = 0;
@@ -86,7 +86,7 @@ int folder_prepare_write(struct folder *f, struct node *n, bool truncate)
 	if (r < 0)
 		return r;
 	if (!truncate)
-		r = copy_to_scratch(f, &n->content, s->fd);
+		r = folder_copy_content(f, &n->content, s->fd);
 	if (r < 0) {
 		scratch_put(f->pool, s);
 		return r;

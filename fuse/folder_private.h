@@ -10,5 +10,8 @@ void folder_note_change(struct folder *f, const struct node *n);
 /* Bytes that are safe, of a place that a node refers to. -ENODATA as folder.h has it. */
 must_check int folder_read_content(const struct folder *f, const struct content *c,
 	uint64_t off, void *buf, size_t len);
+must_check int folder_copy_content(const struct folder *f, const struct content *c, int fd);
+/* Copies the safe bytes of a linked file into the journal, wherever they are. */
+must_check int folder_keep_content(struct folder *f, struct node *n);
 /* The node as the journal keeps it; points into the node. */
 void folder_entry_of(const struct node *n, struct journal_entry *out);

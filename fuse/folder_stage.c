@@ -110,6 +110,25 @@ int folder_stage(struct folder *f, struct node *n, uint64_t *seq)
 	return 0;
 }
 
+int folder_keep_content(struct folder *f, struct node *n)
+{
+	struct journal_entry entry;
+	struct scratch *s;
+	int r = scratch_get(f->pool, &s);
+
+	if (r < 0)
+		return r;
+	folder_entry_of(n, &entry);
+	r = folder_copy_content(f, &n->content, s->fd);
+	if (r == 0)
+		r = journal_append_file(
+			f->journal, &entry, s->fd, n->content.size, &n->seq, NULL);
+	if (r == 0)
+		n->content = entry.content;
+	scratch_put(f->pool, s);
+	return r;
+}
+
 void folder_close_scratch(struct folder *f, struct node *n)
 {
 	if (n->opens || (n->dirty && n->linked))
@@ -146,12 +165,33 @@ static void moved(void *ctx, uint64_t id, const struct content *content)
 		n->content = *content;
 }
 
+/* Files that are unlinked and still open have no entry; their bytes go with the generation
+ * that holds them. */
+static int save_orphans(struct folder *f)
+{
+	int r = 0;
+
+	for (struct node *n = node_next_orphan(f->nodes, NULL); n && r == 0;
+		n = node_next_orphan(f->nodes, n)) {
+		if (n->content.kind != CONTENT_LOG)
+			continue;
+		if (n->opens)
+			r = folder_prepare_write(f, n, false);
+		if (r == 0)
+			n->content = (struct content){.kind = CONTENT_EMPTY};
+	}
+	return r;
+}
+
 int folder_rewrite_journal(
 	struct folder *f, const struct journal_header *header, struct error *err)
 {
 	struct rewrite w = {.f = f};
-	int r;
+	int r = save_orphans(f);
 
+	if (r < 0)
+		return error_set(err, r, "cannot keep deleted files that are still open: %s",
+			strerror(-r));
 	r = journal_rewrite(f->journal, header, next_entry, moved, &w, err);
 	if (r < 0)
 		return r;

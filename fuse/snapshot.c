@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "fuse/folder_private.h"
 #include "util/io.h"
 
 void snapshot_free(struct snapshot *s)
@@ -14,6 +15,7 @@ void snapshot_free(struct snapshot *s)
 		return;
 	romfs_tree_free(s->tree);
 	free(s->items);
+	free(s->by_id);
 	free(s->stray);
 	if (s->log_fd >= 0)
 		close(s->log_fd);
@@ -22,7 +24,7 @@ void snapshot_free(struct snapshot *s)
 
 static int add_stray(struct snapshot *s, size_t *cap, const struct node *n)
 {
-	if (n->content.kind != CONTENT_BASE || n->scratch)
+	if (n->content.kind != CONTENT_BASE || (n->scratch && !n->linked))
 		return 0;
 	if (s->n_stray == *cap) {
 		size_t want = *cap ? *cap * 2 : 8;
@@ -106,6 +108,27 @@ static int add_tree(struct snapshot *s, struct folder *f)
 	return r;
 }
 
+static int compare_ids(const void *a, const void *b, void *ctx)
+{
+	const struct snapshot_item *items = ctx;
+	uint64_t x = items[*(const uint32_t *)a].id, y = items[*(const uint32_t *)b].id;
+
+	return x < y ? -1 : x > y;
+}
+
+static int sort_ids(struct snapshot *s)
+{
+	uint32_t i, count = romfs_tree_count(s->tree);
+
+	s->by_id = calloc(count, sizeof(*s->by_id));
+	if (!s->by_id)
+		return -ENOMEM;
+	for (i = 0; i < count; i++)
+		s->by_id[i] = i;
+	qsort_r(s->by_id, count, sizeof(*s->by_id), compare_ids, s->items);
+	return 0;
+}
+
 int snapshot_take(struct folder *f, struct snapshot **out)
 {
 	_cleanup_(snapshot_freep) struct snapshot *s = calloc(1, sizeof(*s));
@@ -122,6 +145,8 @@ int snapshot_take(struct folder *f, struct snapshot **out)
 	r = romfs_tree_new(&s->tree);
 	if (r == 0)
 		r = add_tree(s, f);
+	if (r == 0)
+		r = sort_ids(s);
 	if (r == 0)
 		r = add_strays(s, f);
 	if (r < 0)
@@ -150,42 +175,64 @@ int snapshot_content(void *ctx, const struct romfs_tree *tree, uint32_t index, u
 	return 0;
 }
 
-static int save_junk(struct folder *f, struct node *n)
+static bool is_same_place(const struct content *a, const struct content *b)
 {
-	uint64_t seq;
-	int r;
+	return a->kind == b->kind && a->size == b->size && a->off == b->off;
+}
 
-	r = folder_prepare_write(f, n, false);
-	if (r < 0)
-		return r;
-	/* The old place is about to go: it must not count as "these bytes are safe". */
-	n->content = (struct content){.kind = CONTENT_EMPTY};
-	n->dirty = true;
-	n->mtime_set = true;
-	r = folder_stage(f, n, &seq);
-	if (r == 0)
-		folder_close_scratch(f, n);
+/* Whether the snapshot, and so the new base, has what the node refers to. */
+static bool holds(const struct snapshot *s, const struct node *n)
+{
+	uint32_t low = 0, high = romfs_tree_count(s->tree);
+
+	while (low < high) {
+		uint32_t mid = low + (high - low) / 2;
+		const struct snapshot_item *item = &s->items[s->by_id[mid]];
+
+		if (item->id == n->id)
+			return is_same_place(&item->content, &n->content);
+		if (item->id < n->id)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return false;
+}
+
+/* Junk, and what was junk when the snapshot was taken: into the journal. What is open and
+ * unlinked: into a scratch file. What nobody has open and nobody can open: nowhere. */
+static int save(struct folder *f, struct node *n)
+{
+	int r = 0;
+
+	if (n->linked)
+		r = folder_keep_content(f, n);
+	else if (n->opens)
+		r = folder_prepare_write(f, n, false);
+	/* -ENODATA: junk of another program's, which flash lost in a cut before we had read
+	 * it. */
+	if (r == -ENODATA || (r == 0 && !n->linked)) {
+		n->content = (struct content){.kind = CONTENT_EMPTY};
+		if (n->linked && !n->scratch)
+			n->size = 0;
+		r = 0;
+	}
 	return r;
 }
 
-int snapshot_save_strays(struct folder *f)
+int snapshot_save_strays(struct folder *f, const struct snapshot *s)
 {
 	struct node *root = node_root(f->nodes);
 	int r = 0;
 
 	for (struct node *n = node_next_orphan(f->nodes, NULL); n && r == 0;
 		n = node_next_orphan(f->nodes, n))
-		if (n->opens && n->content.kind == CONTENT_BASE)
-			r = folder_prepare_write(f, n, false);
+		if (n->content.kind == CONTENT_BASE && !holds(s, n))
+			r = save(f, n);
 	for (struct node *n = root; n && r == 0; n = node_next(root, n))
-		if (n->junk && n->content.kind == CONTENT_BASE)
-			r = save_junk(f, n);
+		if (n->content.kind == CONTENT_BASE && !holds(s, n))
+			r = save(f, n);
 	return r;
-}
-
-static bool is_same_place(const struct content *a, const struct content *b)
-{
-	return a->kind == b->kind && a->size == b->size && a->off == b->off;
 }
 
 /* Nodes that hold `from` of an item get `to`. */

@@ -14,6 +14,7 @@ struct snapshot_item {
 struct snapshot {
 	struct romfs_tree *tree; /* node.user is the index into items */
 	struct snapshot_item *items;
+	uint32_t *by_id; /* indexes into items, by ascending id */
 	int log_fd; /* of the journal's generation then; ours */
 	uint64_t change;
 	/* Places on flash that must be known to the host before they are erased, although the
@@ -35,9 +36,9 @@ struct snapshot_reader {
 int snapshot_content(void *reader, const struct romfs_tree *tree, uint32_t index, uint64_t off,
 	void *buf, size_t len, struct error *err);
 
-/* Loop thread, after the commit and before the mirror changes over: what the new base does
- * not hold is brought to safety (scratch files, journal). */
-must_check int snapshot_save_strays(struct folder *f);
+/* Loop thread, after the commit and before the mirror changes over: whatever stands in the
+ * old base and not in the new one is brought to safety (scratch files, journal). */
+must_check int snapshot_save_strays(struct folder *f, const struct snapshot *s);
 /* Loop thread: the tree's data_off tell where everything stands in the new base. Nodes whose
  * bytes are those of the snapshot refer to the new base from now on. */
 void snapshot_committed(struct folder *f, const struct snapshot *s);

@@ -269,6 +269,24 @@ static void test_time_refused(void **state)
 	assert_int_equal(n->note_ns, before);
 }
 
+/* Bytes of deleted files that are still open outlive the journal that held them. */
+static void test_deleted_and_open(void **state)
+{
+	struct rig *r = *state;
+	struct node *n = open_file(r, "f", 5000);
+
+	rig_write(r, "other", zeros, 3000);
+	rig_unlink(r, "f");
+	rig_expect_bytes(r, n, bytes, 5000);
+	rig_sync(r); /* the journal starts anew */
+	rig_write(r, "third", zeros, 6000);
+	rig_expect_bytes(r, n, bytes, 5000);
+	assert_int_equal(folder_write(rig_folder(r), n, "more", 4, 5000), 4);
+	rig_close(r, n);
+	rig_expect_none(r, "f");
+	rig_expect_charges(r);
+}
+
 /* Junk that comes and goes all day does not fill the host's disk. */
 static void test_journal_does_not_grow_with_junk(void **state)
 {
@@ -301,6 +319,7 @@ int main(void)
 		TEST(test_times),
 		TEST(test_time_comes_with_its_bytes),
 		TEST(test_time_refused),
+		TEST(test_deleted_and_open),
 		TEST(test_journal_does_not_grow_with_junk),
 	};
 
