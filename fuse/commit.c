@@ -39,6 +39,14 @@ static void count_difference(void *ctx, uint64_t off, uint64_t len)
 	++*(unsigned *)ctx;
 }
 
+static int foreign(struct commit *c, struct error *err)
+{
+	return error_set(err, -ESTALE,
+		"another program has changed rom%u; what you staged is kept: unmount and mount "
+		"again to see what is there now",
+		flash_geometry(c->flash)->number);
+}
+
 /* Before something is erased: is the tree on the board still the one that we know? */
 static int guard(struct commit *c, struct error *err)
 {
@@ -50,29 +58,30 @@ static int guard(struct commit *c, struct error *err)
 		return 0; /* the survey has looked at every block */
 	r = flash_compare(
 		c->flash, image->meta, image->n_meta, count_difference, &differs, err);
-	if (r == 0 && differs)
-		r = error_set(err, -ESTALE,
-			"another program has changed rom%u; what you staged is kept: unmount and "
-			"mount again to see what is there now",
-			flash_geometry(c->flash)->number);
-	return r;
+	return r == 0 && differs ? foreign(c, err) : r;
 }
 
 /* After a cut: what does each block hold? Bytes that the base had and flash has no more are
- * new content to the planner; the mirror still has them. */
-static int survey(struct commit *c, struct error *err)
+ * new content to the planner; the mirror still has them. `again`: nobody else had the board
+ * since we wrote. */
+static int survey(struct commit *c, bool again, struct error *err)
 {
 	_cleanup_close_ int next_fd = -1;
 	struct intent intent;
 	struct flash_census census;
 	uint32_t i, count = romfs_tree_count(c->snapshot->tree);
-	int r = intent_read(c->dirfd, &intent);
+	bool noted = intent_read(c->dirfd, &intent) == 0;
+	int r;
 
-	if (r == 0)
+	if (noted)
 		next_fd = openat(c->dirfd, intent.next_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	r = flash_survey(c->flash, TAKE_FD(next_fd), &census, err);
 	if (r < 0)
 		return r;
+	if (!again && noted && census.unknown > intent.strangers)
+		return foreign(c, err);
+	/* What the next survey will find besides the base and a new image. */
+	c->strangers = census.next + census.unknown;
 	for (i = 0; i < count; i++) {
 		struct romfs_node *n = romfs_tree_node(c->snapshot->tree, i);
 
@@ -96,39 +105,39 @@ static void reset_places(struct commit *c)
 	}
 }
 
+/* What flash shows, for the planner to build on. After a cut that is no more the base, and may
+ * be nothing, even if it is the base's tree that is wanted. */
+static const struct romfs_image *image_on_flash(
+	struct commit *c, const struct romfs_source *now, struct romfs_image **parsed)
+{
+	if (!flash_is_mixed(c->flash))
+		return c->base->image;
+	if (romfs_parse(now, parsed, NULL) < 0 || (*parsed)->status != ROMFS_VALID)
+		return NULL; /* not whole, or not known */
+	return *parsed;
+}
+
 static int make_plan(struct commit *c, int next_fd, struct romfs_plan **plan, struct error *err)
 {
 	const struct romfs_geometry geometry = flash_romfs_geometry(c->flash);
 	const struct romfs_source base = flash_base_source(c->flash);
-	const struct romfs_image *image = c->base->image;
-	const struct romfs_flash now = {
-		.source = flash_now_source(c->flash),
-		.image = image->status == ROMFS_VALID ? image : NULL,
-	};
+	_cleanup_(romfs_image_freep) struct romfs_image *parsed = NULL;
+	struct romfs_flash now = {.source = flash_now_source(c->flash)};
 	struct snapshot_reader reader = {.snapshot = c->snapshot, .flash = &base};
 
+	now.image = image_on_flash(c, &now.source, &parsed);
 	return romfs_plan(&geometry, &now, c->snapshot->tree, c->pack, snapshot_content, &reader,
 		next_fd, plan, err);
-}
-
-static uint64_t strangers(struct commit *c)
-{
-	const struct romfs_geometry g = flash_romfs_geometry(c->flash);
-	struct intent old;
-
-	if (!flash_is_mixed(c->flash))
-		return STRANGERS_OF_A_CUT;
-	/* Blocks of an attempt that failed may be there, and belong to neither image. */
-	if (intent_read(c->dirfd, &old) < 0)
-		return g.size / g.erase_block;
-	return MIN(g.size / g.erase_block, 2 * (old.strangers + STRANGERS_OF_A_CUT));
 }
 
 /* From here on a cut is healed by whoever comes next. */
 static int declare(struct commit *c, int next_fd, struct error *err)
 {
-	struct intent intent = {.strangers = strangers(c)};
-	int r = 0;
+	struct intent intent = {.strangers = c->strangers + STRANGERS_OF_A_CUT};
+	int r = flash_keep_base(c->flash, err);
+
+	if (r < 0)
+		return r;
 
 	memcpy(intent.base, c->base->fingerprint, SHA256_SIZE);
 	memcpy(intent.next, c->next.fingerprint, SHA256_SIZE);
@@ -164,13 +173,33 @@ static int fetch_strays(struct commit *c, struct error *err)
 	size_t i;
 	int r = 0;
 
-	for (i = 0; i < c->snapshot->n_stray && r == 0; i++)
-		r = flash_fetch(c->flash, c->snapshot->stray[i].off, c->snapshot->stray[i].len,
-			err);
+	for (i = 0; i < c->snapshot->n_stray && r == 0; i++) {
+		const struct romfs_extent *e = &c->snapshot->stray[i];
+
+		/* What a cut took before it was read is lost, and no reason to stop. */
+		if (flash_holds_base(c->flash, e->off, e->len))
+			r = flash_fetch(c->flash, e->off, e->len, err);
+	}
 	return r;
 }
 
-static int attempt(struct commit *c, struct error *err)
+/* What will be read back is what was asked for: the last look before flash changes. */
+static int check_next(const struct commit *c, struct error *err)
+{
+	const struct romfs_image *image = c->next.image;
+	uint32_t want = romfs_tree_count(c->snapshot->tree);
+
+	if (image->status == ROMFS_VALID && romfs_tree_count(image->tree) == want)
+		return 0;
+	if (image->status == ROMFS_BLANK && want == 1)
+		return 0;
+	return error_set(err, -EUCLEAN,
+		"the image to write does not hold the folder (%s): this is a mistake in romount, "
+		"and nothing was written",
+		image->why.text);
+}
+
+static int attempt(struct commit *c, bool again, struct error *err)
 {
 	_cleanup_(romfs_plan_freep) struct romfs_plan *plan = NULL;
 	_cleanup_close_ int next_fd = -1;
@@ -178,7 +207,10 @@ static int attempt(struct commit *c, struct error *err)
 	int r;
 
 	reset_places(c);
-	r = flash_is_mixed(c->flash) ? survey(c, err) : fetch_strays(c, err);
+	c->strangers = 0;
+	r = flash_is_mixed(c->flash) ? survey(c, again, err) : 0;
+	if (r == 0)
+		r = fetch_strays(c, err);
 	if (r == 0)
 		r = open_next(c, &next_fd, err);
 	if (r == 0)
@@ -191,6 +223,8 @@ static int attempt(struct commit *c, struct error *err)
 	next = romfs_source_fd(&next_fd, flash_geometry(c->flash)->size);
 	base_clear(&c->next);
 	r = base_read(&next, &c->next, err);
+	if (r == 0)
+		r = check_next(c, err);
 	if (r == 0)
 		r = flash_connect(c->flash, err);
 	if (r == 0)
@@ -228,7 +262,7 @@ void commit_run(struct worker_job *job)
 
 	for (i = 0; i < ATTEMPTS; i++) {
 		error_clear(&c->err);
-		c->result = attempt(c, &c->err);
+		c->result = attempt(c, i > 0, &c->err);
 		if (!is_worth_another(c->result))
 			break;
 		(void)!flash_disconnect(c->flash, NULL);

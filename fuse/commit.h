@@ -22,6 +22,7 @@ struct commit {
 	const struct romfs_pack_options *pack;
 	struct flash_progress *progress;
 	struct snapshot *snapshot; /* owned */
+	uint64_t strangers; /* erase blocks that hold neither the base nor nothing */
 	/* --- results, after run --- */
 	int result;
 	struct error err;

@@ -128,7 +128,6 @@ int flash_disconnect(struct flash *f, struct error *err)
 {
 	struct dev_session *s = f->session;
 
-	f->guarded = false;
 	if (!s)
 		return 0;
 	dev_target_free(f->target);
@@ -243,6 +242,19 @@ int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err)
 				f->geometry.number, strerror(-r2));
 	}
 	return r;
+}
+
+int flash_keep_base(struct flash *f, struct error *err)
+{
+	_cleanup_(mirror_unrefp) struct mirror_file *file = mirror_ref(f->mirror);
+	int r = mirror_flush(f->mirror);
+
+	/* The map comes behind the bytes, and is not waited for by mirror_flush. */
+	if (r == 0 && fdatasync(mirror_file_fd(file)) < 0)
+		r = -errno;
+	return r < 0 ? error_set(err, r, "cannot keep the copy of rom%u: %s",
+			       f->geometry.number, strerror(-r))
+		     : 0;
 }
 
 static int read_base(void *ctx, uint64_t off, void *buf, size_t len, struct error *err)

@@ -58,6 +58,9 @@ void flash_set_mirror(struct flash *f, struct mirror *m);
 must_check int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err);
 /* The base image: the mirror, filled on demand. */
 struct romfs_source flash_base_source(struct flash *f);
+/* Makes last what the mirror knows, also over a power cut of the host: flash is about to lose
+ * it. */
+must_check int flash_keep_base(struct flash *f, struct error *err);
 /* What flash holds now, for the planner: -ENODATA for blocks that a cut left unknown. */
 struct romfs_source flash_now_source(struct flash *f);
 

@@ -142,8 +142,7 @@ int flash_execute(struct flash *f, const struct romfs_plan *plan, int next_fd,
 	atomic_store(&progress->total, work_of(plan));
 	atomic_store(&progress->done, 0);
 	last = &plan->ops[plan->n_ops - 1];
-	flash_settled(f);
-	f->mixed = true; /* until somebody says that it is settled */
+	flash_set_mixed(f); /* until somebody says that it is settled */
 	for (i = 0; i + 1 < plan->n_ops && r == 0; i++) {
 		r = do_op(f, &plan->ops[i], next_fd, buf, progress, err);
 		if (r == 0 && is_invalidation(&plan->ops[i]))

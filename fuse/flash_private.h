@@ -14,7 +14,6 @@ struct flash {
 	struct dev_board_info board;
 	struct dev_geometry geometry;
 	bool learnt;
-	bool guarded; /* the board's flash was compared in this session */
 	struct mirror *mirror;
 	bool mixed;	 /* flash may hold something between two images */
 	uint8_t *states; /* enum block_state of each erase block after a survey, or NULL */

@@ -128,12 +128,11 @@ int flash_survey(struct flash *f, int fd, struct flash_census *census, struct er
 		return r;
 	count = f->geometry.size / f->geometry.erase_block;
 	buf = malloc(f->geometry.erase_block);
-	flash_settled(f);
+	flash_set_mixed(f);
 	f->next_fd = TAKE_FD(next_fd);
 	f->states = malloc(count);
 	if (!buf || !f->states)
 		return -ENOMEM;
-	f->mixed = true;
 	memset(f->states, BLOCK_UNKNOWN, count);
 	r = survey(f, buf, err);
 	if (r < 0)

@@ -259,6 +259,21 @@ static void test_survey_without_next(void **state)
 	assert_int_equal(census.unknown, 2);
 }
 
+/* A survey that cannot be made leaves flash in doubt. */
+static void test_survey_fails(void **state)
+{
+	struct bed *b = *state;
+	struct flash_census census;
+
+	make_mixture(b);
+	flash_set_mixed(b->flash);
+	assert_int_equal(flash_disconnect(b->flash, NULL), 0);
+	fakeboard.open_result = -ENODEV;
+	assert_int_equal(flash_survey(b->flash, dup(b->next_fd), &census, &b->err), -ENODEV);
+	assert_true(flash_is_mixed(b->flash));
+	assert_false(flash_holds_base(b->flash, 0, 1));
+}
+
 /* What flash lost before it was read does not come into the mirror as something else. */
 static void test_nothing_fetched_from_a_mixture(void **state)
 {
@@ -378,6 +393,7 @@ int main(void)
 		TEST(test_compare),
 		TEST(test_survey),
 		TEST(test_survey_without_next),
+		TEST(test_survey_fails),
 		TEST(test_nothing_fetched_from_a_mixture),
 		TEST(test_execute),
 		TEST(test_execute_verifies_before_the_last),
