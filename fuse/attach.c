@@ -209,8 +209,11 @@ static int look_at_flash(struct attaching *at, struct error *err)
 
 		base_clear(&at->a->base);
 		r = base_read(&source, &at->a->base, err);
+		/* Once something differs, nothing that the mirror knows is trusted: what is
+		 * used the next time may have been unused in the old image. */
 		if (r == 0)
-			r = compare_known(at, used_end(at->a->base.image), &d, err);
+			r = compare_known(at,
+				i ? at->f->geometry.size : used_end(at->a->base.image), &d, err);
 		if (r == 0 && d.failure < 0)
 			r = error_set(err, d.failure, "cannot use the state directory: %s",
 				strerror(-d.failure));
