@@ -2,11 +2,13 @@
 #include "fuse/committer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
 
 #include "fuse/commit.h"
 #include "fuse/portwait.h"
+#include "util/io.h"
 
 #define RETRY_MIN_MS 2000u
 #define RETRY_MAX_MS 600000u
@@ -25,6 +27,9 @@ struct committer {
 	uint64_t last_change_us;
 	unsigned retry_ms;
 	struct error err;
+	/* The image on flash, while the mirror could not take its file over; "": it has. */
+	char adopting[INTENT_NAME_MAX];
+	struct base next;
 	uint64_t commits, erased_blocks, programmed_bytes;
 };
 
@@ -131,6 +136,7 @@ void committer_free(struct committer *c)
 	answer(c, UINT64_MAX, -ECANCELED);
 	sd_event_source_disable_unref(c->timer);
 	sd_event_source_disable_unref(c->watch);
+	base_clear(&c->next);
 	free(c);
 }
 
@@ -230,12 +236,41 @@ static void failed(struct committer *c, int r, const struct error *err, uint64_t
 	if (!c->err.text[0])
 		snprintf(c->err.text, sizeof(c->err.text), "%s", strerror(-r));
 	c->retry_ms = c->retry_ms ? MIN(c->retry_ms * 2, RETRY_MAX_MS) : RETRY_MIN_MS;
-	if (heals_by_itself(r)) {
+	if (heals_by_itself(r) || c->adopting[0]) {
 		watch_port(c);
 		arm(c, now_us(c) + (uint64_t)c->retry_ms * 1000);
 	}
 	c->o.notify(c->o.ctx);
 	answer(c, change, r);
+}
+
+/* The journal rests on the image that flash holds; the mirror becomes that image. Until it
+ * has, nothing can be read from it and nothing committed, and the intent stands: whoever
+ * attaches instead of us does the same. */
+static int take_over(struct committer *c, struct error *err)
+{
+	struct folder *f = c->o.folder;
+	struct error why = {0};
+	int r = mirror_adopt(f->mirror, f->dirfd, c->adopting, &why);
+
+	/* Renamed, and only its directory was not flushed. */
+	if (r < 0 && faccessat(f->dirfd, c->adopting, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+		f->base_away = false;
+		r = io_sync_dir(f->dirfd, ".");
+	}
+	if (r < 0) {
+		if (err && !err->code)
+			*err = why;
+		return error_prefix(err, r, "cannot take over the new image");
+	}
+	f->base_away = false;
+	c->adopting[0] = '\0';
+	intent_remove(f->dirfd);
+	flash_settled(c->o.flash);
+	base_clear(c->o.base);
+	*c->o.base = c->next;
+	c->next = (struct base){0};
+	return 0;
 }
 
 /* The flash holds the snapshot. Everything that refers to the old base changes over in an
@@ -261,15 +296,25 @@ static int adopt(struct committer *c, struct commit *job, struct error *err)
 	}
 	if (!job->rewritten)
 		return 0;
-	r = mirror_adopt(f->mirror, f->dirfd, job->next_name, err);
-	if (r < 0)
-		return error_prefix(err, r, "cannot take over the new image");
-	intent_remove(f->dirfd);
-	flash_settled(c->o.flash);
-	base_clear(c->o.base);
-	*c->o.base = job->next;
+	memcpy(c->adopting, job->next_name, sizeof(c->adopting));
+	c->next = job->next;
 	job->next = (struct base){0};
-	return 0;
+	f->base_away = true;
+	return take_over(c, err);
+}
+
+static void succeeded(struct committer *c, uint64_t change)
+{
+	if (c->err.code)
+		log_to(c->o.log, LOG_NOTICE, "writing flash works again");
+	error_clear(&c->err);
+	c->retry_ms = 0;
+	c->first_change_us = 0;
+	disarm(c);
+	c->o.notify(c->o.ctx);
+	answer(c, change, 0);
+	if (!c->waiters && !is_settled(c))
+		committer_changed(c);
 }
 
 static void on_done(struct worker_job *j)
@@ -284,65 +329,80 @@ static void on_done(struct worker_job *j)
 		r = adopt(c, job, &job->err);
 	c->erased_blocks += job->erased_blocks;
 	c->programmed_bytes += job->programmed_bytes;
-	if (r < 0) {
+	c->commits += r == 0 && job->rewritten;
+	if (r < 0)
 		failed(c, r, &job->err, change);
-	} else {
-		if (c->err.code)
-			log_to(c->o.log, LOG_NOTICE, "writing flash works again");
-		error_clear(&c->err);
-		c->retry_ms = 0;
-		c->first_change_us = 0;
-		c->commits += job->rewritten;
-		disarm(c);
-		c->o.notify(c->o.ctx);
-		answer(c, change, 0);
-		if (c->waiters)
-			start(c);
-		else if (!is_settled(c))
-			committer_changed(c);
-	}
+	else
+		succeeded(c, change);
+	/* Who asked for what came later has not been told yet. */
+	if (c->waiters && !j->dropped)
+		start(c);
 	commit_free(job);
 }
 
-/* Files that could not be staged when they were closed (the disk was full). */
-static int stage_leftovers(struct folder *f)
+/* Files that could not be staged when they were closed (the disk was full). Who closed them
+ * was told; the others shall not wait for them. */
+static void stage_leftovers(struct folder *f)
 {
 	struct node *root = node_root(f->nodes);
 	uint64_t seq;
-	int r = 0;
 
-	for (struct node *n = root; n && r == 0; n = node_next(root, n)) {
-		if (!n->dirty || n->opens || !n->scratch)
-			continue;
-		r = folder_stage(f, n, &seq);
-		if (r == 0)
+	for (struct node *n = root; n; n = node_next(root, n))
+		if (n->dirty && !n->opens && folder_stage(f, n, &seq) == 0)
 			folder_close_scratch(f, n);
-	}
+}
+
+/* What went wrong on the host the last time: before anything else is done to flash, the
+ * journal and the mirror must be known to agree with it. */
+static int mend(struct committer *c, struct error *err)
+{
+	struct folder *f = c->o.folder;
+	struct journal_header header = f->header;
+	int r = c->adopting[0] ? take_over(c, err) : 0;
+
+	if (r < 0)
+		return r;
+	header.dirty = folder_needs_journal(f);
+	/* A failed flush stays failed until the journal is rewritten. */
+	if (journal_request_sync(f->journal, journal_seq(f->journal)) < 0)
+		r = folder_rewrite_journal(f, &header, err);
 	return r;
+}
+
+static int prepare(struct committer *c, struct commit **out, struct error *err)
+{
+	struct folder *f = c->o.folder;
+	struct snapshot *snapshot;
+	int r;
+
+	(void)!folder_compact_journal(f); /* of use, but no commit fails for want of it */
+	r = snapshot_take(f, &snapshot);
+	if (r == 0) {
+		r = commit_new(snapshot, out);
+		if (r < 0)
+			snapshot_free(snapshot);
+	}
+	return r < 0 ? error_set(err, r, "cannot prepare a commit: %s", strerror(-r)) : 0;
 }
 
 static void start(struct committer *c)
 {
 	struct folder *f = c->o.folder;
-	struct snapshot *snapshot;
 	struct error err = {0};
 	struct commit *job;
 	int r;
 
 	if (c->running)
 		return;
-	r = stage_leftovers(f);
-	if (r == 0)
-		r = folder_compact_journal(f);
-	if (r == 0)
-		r = snapshot_take(f, &snapshot);
-	if (r == 0) {
-		r = commit_new(snapshot, &job);
-		if (r < 0)
-			snapshot_free(snapshot);
+	r = mend(c, &err);
+	stage_leftovers(f);
+	if (r == 0 && is_settled(c)) {
+		succeeded(c, f->change);
+		return;
 	}
+	if (r == 0)
+		r = prepare(c, &job, &err);
 	if (r < 0) {
-		error_set(&err, r, "cannot prepare a commit: %s", strerror(-r));
 		failed(c, r, &err, UINT64_MAX);
 		return;
 	}

@@ -21,6 +21,7 @@ struct folder {
 	struct journal *journal;
 	struct journal_header header; /* what the journal's generation rests on */
 	struct mirror *mirror;
+	bool base_away; /* BASE places count in an image that the mirror is not yet */
 	struct scratch_pool *pool;
 	struct state_dir *state;
 	int dirfd; /* of the state directory */

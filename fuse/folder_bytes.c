@@ -17,6 +17,8 @@ int folder_read_content(const struct folder *f, const struct content *c, uint64_
 {
 	switch (c->kind) {
 	case CONTENT_BASE:
+		if (f->base_away)
+			return -EIO;
 		return mirror_read(f->mirror, c->off + off, buf, len);
 	case CONTENT_LOG:
 		return io_pread_full(journal_fd(f->journal), buf, len, (off_t)(c->off + off));
@@ -44,7 +46,8 @@ int folder_has_bytes(const struct folder *f, const struct node *n, struct romfs_
 {
 	uint64_t off, len;
 
-	if (n->scratch || n->content.kind != CONTENT_BASE || n->content.size == 0)
+	if (n->scratch || n->content.kind != CONTENT_BASE || n->content.size == 0 ||
+		f->base_away)
 		return 0;
 	if (!mirror_missing(f->mirror, n->content.off, n->content.size, &off, &len))
 		return 0;

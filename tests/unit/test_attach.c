@@ -445,6 +445,42 @@ static void test_cut_at_the_very_end(void **state)
 	rig_expect(r, "a", two, 9000);
 }
 
+/* The journal rests on the new image, the mirror is the old one still. */
+static void test_adoption_waits(void **state)
+{
+	static const struct fault kept = {
+		.kind = FAULT_FAIL, .calls = FAULT_RENAME, .at = 2, .stays = true, .code = EIO};
+	struct rig *r = *state;
+	uint8_t buf[8];
+	unsigned changes;
+
+	rig_write(r, "b", one, 9000);
+	rig_write(r, "a", one, 9000);
+	rig_sync(r);
+	rig_write(r, "a", two, 9000);
+	fault_arm(&kept);
+	assert_int_equal(rig_try_sync(r), -EIO);
+	/* No byte is better than a wrong one. */
+	assert_int_equal(
+		folder_read(rig_folder(r), rig_find(r, "a"), buf, sizeof(buf), 0), -EIO);
+	assert_int_equal(rig_try_sync(r), -EIO);
+	fault_disarm();
+	changes = fakeboard.changes;
+	rig_sync(r);
+	assert_int_equal(fakeboard.changes, changes);
+	rig_expect(r, "a", two, 9000);
+	rig_expect(r, "b", one, 9000);
+	rig_write(r, "a", one, 9001);
+	fault_arm(&kept);
+	assert_int_equal(rig_try_sync(r), -EIO);
+	fault_disarm();
+	rig_reattach(r); /* whoever comes next does it */
+	expect_notes(r, NULL);
+	rig_expect(r, "a", one, 9001);
+	rig_expect(r, "b", one, 9000);
+	assert_false(folder_is_staged(rig_folder(r)));
+}
+
 static void test_cut_and_foreign(void **state)
 {
 	struct rig *r = *state;
@@ -535,6 +571,7 @@ int main(void)
 		TEST(test_staged_without_mirror),
 		TEST(test_cut),
 		TEST(test_cut_at_the_very_end),
+		TEST(test_adoption_waits),
 		TEST(test_cut_and_foreign),
 		TEST(test_cut_without_mirror),
 		TEST(test_refused),

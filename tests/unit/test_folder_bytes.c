@@ -202,6 +202,31 @@ static void test_failed_close(void **state)
 	}
 }
 
+/* A file that could not be staged when it was closed is taken along by the next commit. */
+static void test_leftovers(void **state)
+{
+	struct rig *r = *state;
+	struct node *n, *empty;
+
+	n = open_file(r, "f", 100);
+	assert_int_equal(folder_write(rig_folder(r), n, "late", 4, 0), 4);
+	assert_int_equal(
+		folder_create(rig_folder(r), node_root(rig_folder(r)->nodes), "e", &empty), 0);
+	rig_open(empty);
+	fault_arm(&full);
+	assert_int_equal(rig_try_close(r, n), -ENOSPC);
+	assert_int_equal(rig_try_close(r, empty), -ENOSPC);
+	fault_disarm();
+	rig_write(r, "other", bytes, 10);
+	rig_sync(r);
+	rig_reattach(r);
+	memcpy(zeros, "late", 4);
+	memcpy(zeros + 4, bytes + 4, 96);
+	rig_expect(r, "f", zeros, 100);
+	memset(zeros, 0, 100);
+	rig_expect(r, "e", NULL, 0);
+}
+
 static void test_times(void **state)
 {
 	struct rig *r = *state;
@@ -316,6 +341,7 @@ int main(void)
 		TEST(test_failed_overwrite),
 		TEST(test_same_bytes_cost_nothing),
 		TEST(test_failed_close),
+		TEST(test_leftovers),
 		TEST(test_times),
 		TEST(test_time_comes_with_its_bytes),
 		TEST(test_time_refused),
