@@ -46,8 +46,9 @@ static void wait_for_work(struct worker *w)
 	bool open = w->hooks.wants_idle(w->hooks.ctx);
 
 	while (!has_work(w)) {
-		int r = open ? pthread_cond_timedwait(&w->wake, &w->lock, &until)
-			     : pthread_cond_wait(&w->wake, &w->lock);
+		/* A job that waits for its done() is no idleness, and has no end in time. */
+		int r = open && !w->ended ? pthread_cond_timedwait(&w->wake, &w->lock, &until)
+					  : pthread_cond_wait(&w->wake, &w->lock);
 
 		if (r != ETIMEDOUT || has_work(w) || w->ended)
 			continue;
@@ -122,6 +123,8 @@ int worker_new(const struct worker_hooks *hooks, struct worker **out)
 	pthread_condattr_destroy(&attr);
 	r = start_thread(w);
 	if (r < 0) {
+		pthread_cond_destroy(&w->wake);
+		pthread_mutex_destroy(&w->lock);
 		close(w->event_fd);
 		free(w);
 		return r;
