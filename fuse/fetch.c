@@ -18,6 +18,8 @@ static void run(struct worker_job *job)
 	struct fetch *f = container_of(job, struct fetch, job);
 
 	f->result = flash_fetch(f->flash, f->extent.off, f->extent.len, &f->err);
+	if (f->result < 0)
+		(void)!flash_disconnect(f->flash, NULL); /* the session is over (target.h) */
 }
 
 static void done(struct worker_job *job)
