@@ -61,7 +61,10 @@ static int open_dir(int top, const struct node *dir)
 	parent = open_dir(top, dir->parent);
 	if (parent < 0)
 		return parent;
-	if (mkdirat(parent, dir->name, 0700) < 0 && errno != EEXIST) {
+	fd = mkdirat(parent, dir->name, 0700);
+	if (fd == 0)
+		fd = fsync(parent);
+	if (fd < 0 && errno != EEXIST) {
 		fd = -errno;
 	} else {
 		fd = openat(parent, dir->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
