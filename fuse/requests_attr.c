@@ -75,17 +75,18 @@ static bool wants_owner(const struct view *v, const struct stat *attr, int to_se
 }
 
 /* A truncate(2) of a file that nobody has open is a whole write: it is staged at once. */
-static int set_size(struct view *v, struct node *n, uint64_t size, uint64_t *seq)
+static int set_size(struct view *v, struct node *n, uint64_t size)
 {
 	int r = size == n->size ? 0 : folder_truncate(v->folder, n, size);
+	uint64_t seq = 0;
 
-	*seq = 0;
-	if (r < 0 || n->opens)
+	if (n->opens)
 		return r;
-	if (n->dirty)
-		r = folder_stage(v->folder, n, seq);
-	if (r == 0)
-		folder_close_scratch(v->folder, n);
+	if (r == 0 && n->dirty)
+		r = folder_stage(v->folder, n, &seq);
+	if (r == 0 && seq)
+		r = journal_request_sync(v->folder->journal, seq);
+	folder_close_scratch(v->folder, n);
 	return r;
 }
 
@@ -95,7 +96,6 @@ static void finish_setattr(struct pending *p, int result)
 	struct node *n = p->node;
 	struct romfs_extent missing;
 	bool resize = p->to_set & FUSE_SET_ATTR_SIZE;
-	uint64_t seq;
 
 	if (result == 0 && resize && p->attr.st_size != 0 &&
 		folder_has_bytes(v->folder, n, &missing) == -ENODATA) {
@@ -103,14 +103,13 @@ static void finish_setattr(struct pending *p, int result)
 		return;
 	}
 	if (result == 0 && resize)
-		result = set_size(v, n, (uint64_t)p->attr.st_size, &seq);
+		result = set_size(v, n, (uint64_t)p->attr.st_size);
 	if (result == 0)
 		result = set_times(v, n, &p->attr, p->to_set);
-	if (result < 0) {
-			fuse_reply_err(p->req, -result);
-	} else {
-			reply_attr(p->req, n);
-	}
+	if (result < 0)
+		fuse_reply_err(p->req, -result);
+	else
+		reply_attr(p->req, n);
 	pending_end(p);
 }
 

@@ -42,7 +42,10 @@ void request_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	dir->opens++;
 	fi->fh = (uintptr_t)l;
-	fuse_reply_open(req, fi);
+	if (fuse_reply_open(req, fi) == -ENOENT) { /* interrupted: no release will come */
+		listing_free(l);
+		dir->opens--;
+	}
 }
 
 void request_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -15,6 +15,7 @@ static bool is_writable(const struct fuse_file_info *fi)
 static void opened(struct node *n, struct fuse_file_info *fi)
 {
 	n->opens++;
+	fi->fh = is_writable(fi);
 	fi->keep_cache = 1;
 }
 
@@ -64,6 +65,18 @@ void request_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	finish_open(p, 0);
 }
 
+/* For what nobody waits for. */
+static int stage_and_flush(struct view *v, struct node *n)
+{
+	uint64_t seq;
+	int r;
+
+	if (!n->dirty || !n->linked)
+		return 0;
+	r = folder_stage(v->folder, n, &seq);
+	return r == 0 && seq ? journal_request_sync(v->folder->journal, seq) : r;
+}
+
 void request_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	struct fuse_file_info *fi)
 {
@@ -79,7 +92,12 @@ void request_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t 
 	}
 	view_entry(v, n, &e);
 	opened(n, fi);
-	fuse_reply_create(req, &e, fi);
+	if (fuse_reply_create(req, &e, fi) == -ENOENT) {
+		/* Interrupted: no release will come, but the file is there. */
+		n->opens--;
+		n->lookups--;
+		(void)!stage_and_flush(v, n);
+	}
 }
 
 /* 0 when it was answered; -ENODATA when bytes must be fetched first. */
@@ -162,18 +180,17 @@ void request_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_
 			mode & FALLOC_FL_PUNCH_HOLE, mode & FALLOC_FL_ZERO_RANGE));
 }
 
-/* close(2): what was written is safe on the host when this is answered. */
+/* close(2): what was written is safe on the host when this is answered, also if it was staged
+ * before, by a rename or by the close of another descriptor. */
 void request_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct view *v = view_of(req);
 	struct node *n = node_of(req, ino);
-	bool was_dirty = n->dirty;
 	struct pending *p;
 	uint64_t seq;
 	int r = folder_stage(v->folder, n, &seq);
 
-	(void)fi;
-	if (r < 0 || !was_dirty || seq == 0 || !n->linked) {
+	if (r < 0 || !fi->fh || seq == 0 || !n->linked) {
 		fuse_reply_err(req, pending_errno(r));
 		return;
 	}
@@ -186,14 +203,13 @@ void request_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct view *v = view_of(req);
 	struct node *n = node_of(req, ino);
-	uint64_t seq;
 
 	(void)fi;
 	n->opens--;
 	/* Pages of a mapping may have come after the last close. An error is kept with the
 	 * bytes: the next commit tries again. */
-	if (n->dirty && n->opens == 0 && folder_stage(v->folder, n, &seq) == 0 && seq)
-		(void)!journal_request_sync(v->folder->journal, seq);
+	if (n->opens == 0)
+		(void)!stage_and_flush(v, n);
 	folder_close_scratch(v->folder, n);
 	node_release(v->folder->nodes, n);
 	fuse_reply_err(req, 0);

@@ -91,8 +91,11 @@ void request_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t m
 		return;
 	}
 	r = folder_create(v->folder, node_of(req, parent), name, &n);
-	if (r == 0)
+	if (r == 0) {
 		r = folder_stage(v->folder, n, &seq);
+		if (r < 0)
+			(void)!folder_unlink(v->folder, node_of(req, parent), name);
+	}
 	if (r < 0)
 		fuse_reply_err(req, -r);
 	else
