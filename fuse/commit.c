@@ -6,8 +6,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* A cut leaves the block that was being written, and on some boards its neighbour. */
+/* A cut leaves the block that was being written, and on some boards its neighbour. Where
+ * blocks are smaller than what is written at once (MRAM), it leaves as many bytes. */
 #define STRANGERS_OF_A_CUT 4u
+#define STRANGE_BYTES_OF_A_CUT (4u * 4096)
 
 #define ATTEMPTS 2u
 
@@ -114,14 +116,15 @@ static int make_plan(struct commit *c, int next_fd, struct romfs_plan **plan, st
 static uint64_t strangers(struct commit *c)
 {
 	const struct romfs_geometry g = flash_romfs_geometry(c->flash);
+	uint64_t of_a_cut = MAX(STRANGERS_OF_A_CUT, STRANGE_BYTES_OF_A_CUT / g.erase_block);
 	struct intent old;
 
 	if (!flash_is_mixed(c->flash))
-		return STRANGERS_OF_A_CUT;
+		return of_a_cut;
 	/* Blocks of an attempt that failed may be there, and belong to neither image. */
 	if (intent_read(c->dirfd, &old) < 0)
 		return g.size / g.erase_block;
-	return MIN(g.size / g.erase_block, 2 * (old.strangers + STRANGERS_OF_A_CUT));
+	return MIN(g.size / g.erase_block, 2 * (old.strangers + of_a_cut));
 }
 
 /* From here on a cut is healed by whoever comes next. */
