@@ -6,8 +6,10 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* A cut leaves the block that was being written, and on some boards its neighbour. */
+/* A cut leaves the block that was being written, and on some boards its neighbour. Where
+ * blocks are smaller than what is written at once (MRAM), it leaves as many bytes. */
 #define STRANGERS_OF_A_CUT 4u
+#define STRANGE_BYTES_OF_A_CUT (4u * 4096)
 
 #define ATTEMPTS 2u
 
@@ -133,7 +135,9 @@ static int make_plan(struct commit *c, int next_fd, struct romfs_plan **plan, st
 /* From here on a cut is healed by whoever comes next. */
 static int declare(struct commit *c, int next_fd, struct error *err)
 {
-	struct intent intent = {.strangers = c->strangers + STRANGERS_OF_A_CUT};
+	const struct romfs_geometry g = flash_romfs_geometry(c->flash);
+	uint64_t of_a_cut = MAX(STRANGERS_OF_A_CUT, STRANGE_BYTES_OF_A_CUT / g.erase_block);
+	struct intent intent = {.strangers = c->strangers + of_a_cut};
 	int r = flash_keep_base(c->flash, err);
 
 	if (r < 0)

@@ -6,6 +6,8 @@
 
 #include "util/io.h"
 
+#define STRIDE (64u << 10)
+
 /* What happens to a block. */
 enum fate {
 	UNTOUCHED = 0,
@@ -192,24 +194,74 @@ static int program_pages(
 	return r < 0 ? r : push_program(d, off + start, run);
 }
 
-static int do_block(struct differ *d, uint64_t off, enum phase phase)
+/* Whether a block is done in this phase, and how. */
+static bool is_due(const struct differ *d, uint64_t off, enum phase phase, enum fate *fate)
 {
-	enum fate fate = d->fates[off / d->block];
-	size_t len = block_len(d, off);
-	bool in_prefix = off < d->prefix_end, known;
+	bool in_prefix = off < d->prefix_end;
+
+	*fate = d->fates[off / d->block];
+	if (in_prefix && phase == LATE)
+		*fate = ERASED; /* the prefix erase has done it */
+	if (*fate == UNTOUCHED || (in_prefix && phase == EARLY))
+		return false;
+	return *fate == PROGRAMMED || in_prefix ||
+		is_unused(d, off, block_len(d, off)) == (phase == EARLY);
+}
+
+/* Erases that touch are one operation, but for the one that takes the header away. */
+static int push_erase(struct differ *d, uint64_t off, uint64_t len)
+{
+	struct romfs_plan *plan = d->plan;
+	struct romfs_op *last = plan->n_ops ? &plan->ops[plan->n_ops - 1] : NULL;
+
+	if (!last || last->kind != ROMFS_OP_ERASE || last->off == 0 ||
+		last->off + last->len != off)
+		return push_op(d, ROMFS_OP_ERASE, off, len, 0);
+	last->len += len;
+	plan->erase_count += len / d->pl->geometry->erase_block;
+	return 0;
+}
+
+static int erase_due(struct differ *d, uint64_t off, enum phase phase)
+{
+	enum fate fate;
+
+	if (!is_due(d, off, phase, &fate) || fate != ERASED || off < d->prefix_end)
+		return 0;
+	return push_erase(d, off, block_len(d, off));
+}
+
+static int program_due(struct differ *d, uint64_t off, enum phase phase)
+{
+	enum fate fate;
+	bool known;
 	int r;
 
-	if (in_prefix && phase == LATE)
-		fate = ERASED; /* the prefix erase has done it */
-	if (fate == UNTOUCHED || (in_prefix && phase == EARLY))
-		return 0;
-	if (fate != PROGRAMMED && is_unused(d, off, len) != (phase == EARLY) &&
-		!in_prefix)
+	if (!is_due(d, off, phase, &fate))
 		return 0;
 	r = load(d, off, &known);
-	if (r == 0 && fate == ERASED && !in_prefix)
-		r = push_op(d, ROMFS_OP_ERASE, off, len, 0);
 	return r < 0 ? r : program_pages(d, off, 0, fate, phase);
+}
+
+/* Some blocks are erased, then these are programmed: to go to and fro for each costs two
+ * round trips of the line for each. */
+static int do_blocks(struct differ *d, uint64_t from, enum phase phase)
+{
+	uint64_t size = d->pl->geometry->size;
+	uint64_t stride = MAX(1u, STRIDE / d->block) * (uint64_t)d->block;
+
+	for (uint64_t start = from, end; start < size; start = end) {
+		int r = 0;
+
+		end = MIN(size, start + stride);
+		for (uint64_t off = start; r == 0 && off < end; off += d->block)
+			r = erase_due(d, off, phase);
+		for (uint64_t off = start; r == 0 && off < end; off += d->block)
+			r = program_due(d, off, phase);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 /* --- block 0 ----------------------------------------------------------------- */
@@ -254,16 +306,13 @@ static int finish(struct differ *d)
 
 static int order(struct differ *d)
 {
-	uint64_t size = d->pl->geometry->size;
-	int r = 0;
+	int r = do_blocks(d, d->late ? d->block : 0, EARLY);
 
-	for (uint64_t off = d->late ? d->block : 0; r == 0 && off < size; off += d->block)
-		r = do_block(d, off, EARLY);
 	if (r < 0 || !d->late)
 		return r;
 	r = invalidate(d);
-	for (uint64_t off = d->block; r == 0 && off < size; off += d->block)
-		r = do_block(d, off, LATE);
+	if (r == 0)
+		r = do_blocks(d, d->block, LATE);
 	return r < 0 ? r : finish(d);
 }
 

@@ -84,7 +84,9 @@ class Lane:
             self.done["not cut"] += 1
             self.totals[self.now] = self.board.stats()["ops"]
             self.board.set("cut-at", "0")
-        rig.equal_trees(self.vfsrom.shown(self.flash()), self.wanted[self.now], what)
+        shown = self.vfsrom.shown(self.flash())
+        assert shown is not None, what + ": no file system"
+        rig.equal_trees(shown, self.wanted[self.now], what)
         rig.equal_trees(self.mount.tree(), self.wanted[self.now], what + ", in the folder")
         return cut
 
