@@ -18,6 +18,8 @@ static inline struct node *node_of(fuse_req_t req, fuse_ino_t ino)
 void view_attr(const struct view *v, const struct node *n, struct stat *out);
 /* Fills the entry and counts the kernel's reference. */
 void view_entry(const struct view *v, struct node *n, struct fuse_entry_param *out);
+/* Those of directories that nobody has closed. */
+void view_free_listings(struct view *v);
 
 /* requests_names.c */
 void request_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

@@ -8,12 +8,33 @@
 struct listing {
 	uint64_t *ids;
 	size_t n;
+	struct listing *next, **prev; /* of all that are open */
 };
+
+static void listing_link(struct view *v, struct listing *l)
+{
+	l->next = v->listings;
+	l->prev = &v->listings;
+	if (l->next)
+		l->next->prev = &l->next;
+	v->listings = l;
+}
 
 static void listing_free(struct listing *l)
 {
+	if (l->prev) {
+		*l->prev = l->next;
+		if (l->next)
+			l->next->prev = l->prev;
+	}
 	free(l->ids);
 	free(l);
+}
+
+void view_free_listings(struct view *v)
+{
+	while (v->listings)
+		listing_free(v->listings);
 }
 
 static int listing_fill(struct listing *l, const struct node *dir)
@@ -40,6 +61,7 @@ void request_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
+	listing_link(view_of(req), l);
 	dir->opens++;
 	fi->fh = (uintptr_t)l;
 	if (fuse_reply_open(req, fi) == -ENOENT) { /* interrupted: no release will come */

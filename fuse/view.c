@@ -75,4 +75,6 @@ void view_stop(struct view *v)
 {
 	v->journal_source = sd_event_source_disable_unref(v->journal_source);
 	pending_end_all(v, -EIO);
+	/* An unmount takes the kernel's last releases with it. */
+	view_free_listings(v);
 }

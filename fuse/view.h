@@ -18,6 +18,7 @@
 #define VIEW_DEADLINE_MS 30000u
 
 struct pending;
+struct listing;
 
 struct view {
 	struct folder *folder;
@@ -30,6 +31,7 @@ struct view {
 	uid_t uid;
 	gid_t gid;
 	struct pending *pendings; /* all requests that are not answered yet */
+	struct listing *listings; /* of directories that are open (requests_dir.c) */
 	sd_event_source *journal_source;
 };
 
