@@ -112,8 +112,12 @@ static void reset_places(struct commit *c)
 static const struct romfs_image *image_on_flash(
 	struct commit *c, const struct romfs_source *now, struct romfs_image **parsed)
 {
+	const struct romfs_image *image = c->base->image;
+
+	/* Blank flash would do for an empty folder, but somebody has written something, and
+	 * a board shall find a file system then. */
 	if (!flash_is_mixed(c->flash))
-		return c->base->image;
+		return image->status == ROMFS_VALID ? image : NULL;
 	if (romfs_parse(now, parsed, NULL) < 0 || (*parsed)->status != ROMFS_VALID)
 		return NULL; /* not whole, or not known */
 	return *parsed;
@@ -194,8 +198,6 @@ static int check_next(const struct commit *c, struct error *err)
 	uint32_t want = romfs_tree_count(c->snapshot->tree);
 
 	if (image->status == ROMFS_VALID && romfs_tree_count(image->tree) == want)
-		return 0;
-	if (image->status == ROMFS_BLANK && want == 1)
 		return 0;
 	return error_set(err, -EUCLEAN,
 		"the image to write does not hold the folder (%s): this is a mistake in romount, "

@@ -117,15 +117,17 @@ static void test_nothing_to_do(void **state)
 	rig_expect(r, "d/a", one, 9000);
 }
 
-/* An empty folder is what blank flash shows: making and removing a file writes nothing. */
-static void test_blank_stays_blank(void **state)
+/* A folder that was made empty is a file system too: the board shall mount it. */
+static void test_empty_is_written(void **state)
 {
 	struct rig *r = *state;
 
 	rig_write(r, "a", one, 9000);
 	rig_unlink(r, "a");
 	rig_sync(r);
-	assert_int_equal(fakeboard.changes, 0);
+	assert_true(fakeboard.changes > 0);
+	rig_reattach(r);
+	assert_int_equal(r->a.base.image->status, ROMFS_VALID);
 }
 
 static void test_another_program_wrote(void **state)
@@ -188,7 +190,7 @@ static void test_gone_and_back(void **state)
 	rig_write(r, "b", one, 9000);
 	rig_sync(r);
 	count = fakeboard.changes;
-	assert_true(count > 4);
+	assert_true(count > 1);
 	for (unsigned at = 0; at < count; at++) {
 		const uint8_t *now = at % 2 ? two : one;
 
@@ -208,29 +210,39 @@ static void test_gone_and_back(void **state)
 }
 
 /* The blocks of a first try are strange to the second one's images. A crash then must not
- * take our own half-written flash for another program's. */
-static void test_second_try_of_something_else(void **state)
+ * take our own half-written flash for another program's. False: it was not cut. */
+static bool try_something_else(struct rig *r, int at)
 {
-	struct rig *r = *state;
-
 	start_used(r);
 	rig_write(r, "keep", one, 20000);
 	rig_sync(r);
 	rig_write(r, "a", one, 20000);
-	fail_from(2, 1000, FAKEBOARD_HALF, -ENODEV); /* much of it is written */
-	assert_int_equal(rig_try_sync(r), -ENODEV);
+	fail_from(at, 1000, FAKEBOARD_HALF, -ENODEV);
+	if (rig_try_sync(r) == 0)
+		return false;
 	rig_write(r, "a", two, 18000); /* and now it shall be another */
 	fail_from(1, 1000, FAKEBOARD_FAILS, -ENODEV);
-	assert_int_equal(rig_try_sync(r), -ENODEV);
+	(void)!rig_try_sync(r);
 	mend();
 	rig_reattach(r);
 	if (strstr(r->a.notes, "another program"))
-		fail_msg("%s", r->a.notes);
+		fail_msg("cut at %d: %s", at, r->a.notes);
 	rig_expect(r, "keep", one, 20000);
 	rig_expect(r, "a", two, 18000);
 	rig_sync(r);
 	expect_on_board(r, "keep", one, 20000);
 	rig_expect(r, "a", two, 18000);
+	return true;
+}
+
+static void test_second_try_of_something_else(void **state)
+{
+	int at = 0;
+
+	while (try_something_else(*state, at))
+		at++;
+	assert_true(at > 1);
+	mend();
 }
 
 /* While the board was away, another program wrote it: ours is kept, theirs as well. */
@@ -394,7 +406,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_port_is_closed_after_it),
 		TEST(test_nothing_to_do),
-		TEST(test_blank_stays_blank),
+		TEST(test_empty_is_written),
 		TEST(test_another_program_wrote),
 		TEST(test_second_attempt),
 		TEST(test_silent_faults),
