@@ -156,46 +156,6 @@ static void on_difference(void *ctx, uint64_t off, uint64_t len)
 		d->failure = mirror_forget(d->mirror, off, len);
 }
 
-static uint64_t used_end(const struct romfs_image *image)
-{
-	uint64_t end = 0;
-	uint32_t i;
-
-	for (i = 0; i < image->n_meta; i++)
-		end = MAX(end, image->meta[i].off + image->meta[i].len);
-	for (i = 0; i < romfs_tree_count(image->tree); i++) {
-		const struct romfs_node *n = romfs_tree_node(image->tree, i);
-
-		if (n->type == ROMFS_FILE && n->data_off != ROMFS_NO_OFFSET)
-			end = MAX(end, n->data_off + n->size);
-	}
-	return end;
-}
-
-/* Compares all that the mirror knows of [0, end), run by run. */
-static int compare_known(
-	struct attaching *at, uint64_t end, struct differences *d, struct error *err)
-{
-	uint64_t off = 0;
-	int r = 0;
-
-	while (off < end && r == 0) {
-		uint64_t gap = end, gap_len = 0;
-
-		if (!mirror_missing(at->f->mirror, off, end - off, &gap, &gap_len))
-			gap = end;
-		if (gap > off) {
-			const struct romfs_extent known = {off, gap - off};
-
-			r = flash_compare(at->a->flash, &known, 1, on_difference, d, err);
-		}
-		off = gap + gap_len;
-		if (gap == end)
-			break;
-	}
-	return r;
-}
-
 /* Reads the base until what was read is what flash holds. What the mirror knew before and
  * flash has changed since is forgotten on the way. */
 static int look_at_flash(struct attaching *at, struct error *err)
@@ -212,8 +172,9 @@ static int look_at_flash(struct attaching *at, struct error *err)
 		/* Once something differs, nothing that the mirror knows is trusted: what is
 		 * used the next time may have been unused in the old image. */
 		if (r == 0)
-			r = compare_known(at,
-				i ? at->f->geometry.size : used_end(at->a->base.image), &d, err);
+			r = flash_compare_known(at->a->flash,
+				i ? at->f->geometry.size : base_used_end(&at->a->base),
+				on_difference, &d, err);
 		if (r == 0 && d.failure < 0)
 			r = error_set(err, d.failure, "cannot use the state directory: %s",
 				strerror(-d.failure));
@@ -298,6 +259,7 @@ static int hold(struct attaching *at, const char *why, struct error *err)
 /* The journal of a partition that another program could not read either. */
 static int set_aside(struct attaching *at, const struct error *why, struct error *err)
 {
+	struct intent intent;
 	struct folder *f = at->f;
 	char name[64];
 	unsigned i;
@@ -312,6 +274,16 @@ static int set_aside(struct attaching *at, const struct error *why, struct error
 	if (renameat(f->dirfd, "journal", f->dirfd, name) < 0)
 		return error_set(err, -errno, "cannot set the damaged journal aside: %s",
 			strerror(errno));
+	/* The image of a commit under way may hold the only whole copy of what was staged. */
+	if (intent_read(f->dirfd, &intent) == 0) {
+		char image[64];
+
+		snprintf(image, sizeof(image), "image.damaged-%u", i);
+		if (renameat(f->dirfd, intent.next_name, f->dirfd, image) == 0)
+			note(at->a, "the image that was being written then is kept as %s/%s: "
+				    "'romount extract' shows its files",
+				state_path(f->state), image);
+	}
 	note(at->a, "%s; it is kept as %s/%s, and the folder shows what is on flash now",
 		why->text, state_path(f->state), name);
 	return forget_nodes(f);
@@ -358,7 +330,8 @@ static int survey(struct attaching *at, const struct intent *intent, bool *ours,
 static int compare_base(struct attaching *at, bool *ours, struct error *err)
 {
 	struct differences d = {.mirror = at->f->mirror};
-	int r = compare_known(at, used_end(at->a->base.image), &d, err);
+	int r = flash_compare_known(
+		at->a->flash, base_used_end(&at->a->base), on_difference, &d, err);
 
 	*ours = d.count == 0;
 	return r;
@@ -484,6 +457,7 @@ int attach(const struct attach_options *options, struct attached *out, struct er
 		attached_clear(out);
 		return name_port(err, r, options->flash.path);
 	}
+	flash_set_base(out->flash, &out->base);
 	folder_recount(out->folder);
 	if (out->base.image->status != ROMFS_VALID && !folder_is_staged(out->folder) &&
 		!flash_is_mixed(out->flash))

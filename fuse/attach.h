@@ -29,7 +29,8 @@ struct attached {
 	char notes[1500];
 };
 
-/* The port is closed again when this returns. */
+/* The port is closed again when this returns. `out` must stay where it is: the flash refers
+ * to its base. */
 must_check int attach(
 	const struct attach_options *options, struct attached *out, struct error *err);
 void attached_clear(struct attached *a); /* folder, flash and base */

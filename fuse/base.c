@@ -59,3 +59,20 @@ void base_clear(struct base *b)
 	romfs_image_free(b->image);
 	memset(b, 0, sizeof(*b));
 }
+
+uint64_t base_used_end(const struct base *b)
+{
+	const struct romfs_image *image = b->image;
+	uint64_t end = 0;
+	uint32_t i;
+
+	for (i = 0; i < image->n_meta; i++)
+		end = MAX(end, image->meta[i].off + image->meta[i].len);
+	for (i = 0; i < romfs_tree_count(image->tree); i++) {
+		const struct romfs_node *n = romfs_tree_node(image->tree, i);
+
+		if (n->type == ROMFS_FILE && n->data_off != ROMFS_NO_OFFSET)
+			end = MAX(end, n->data_off + n->size);
+	}
+	return end;
+}

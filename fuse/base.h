@@ -17,3 +17,6 @@ struct base {
 must_check int base_read(
 	const struct romfs_source *source, struct base *out, struct error *err);
 void base_clear(struct base *b);
+
+/* Where the last byte that the image uses ends, from the start of the partition. */
+uint64_t base_used_end(const struct base *b);

@@ -34,33 +34,12 @@ void commit_free(struct commit *c)
 	free(c);
 }
 
-static void count_difference(void *ctx, uint64_t off, uint64_t len)
-{
-	(void)off;
-	(void)len;
-	++*(unsigned *)ctx;
-}
-
 static int foreign(struct commit *c, struct error *err)
 {
 	return error_set(err, -ESTALE,
 		"another program has changed rom%u; what you staged is kept: unmount and mount "
 		"again to see what is there now",
 		flash_geometry(c->flash)->number);
-}
-
-/* Before something is erased: is the tree on the board still the one that we know? */
-static int guard(struct commit *c, struct error *err)
-{
-	const struct romfs_image *image = c->base->image;
-	unsigned differs = 0;
-	int r;
-
-	if (flash_is_mixed(c->flash))
-		return 0; /* the survey has looked at every block */
-	r = flash_compare(
-		c->flash, image->meta, image->n_meta, count_difference, &differs, err);
-	return r == 0 && differs ? foreign(c, err) : r;
 }
 
 /* After a cut: what does each block hold? Bytes that the base had and flash has no more are
@@ -234,7 +213,7 @@ static int attempt(struct commit *c, bool again, struct error *err)
 	if (r == 0)
 		r = flash_connect(c->flash, err);
 	if (r == 0)
-		r = guard(c, err);
+		r = flash_trust(c->flash, err);
 	if (r == 0)
 		r = declare(c, next_fd, err);
 	if (r == 0)

@@ -30,6 +30,8 @@ struct committer {
 	/* The image on flash, while the mirror could not take its file over; "": it has. */
 	char adopting[INTENT_NAME_MAX];
 	struct base next;
+	struct worker_job quiet_job;
+	bool quiet_asked, quiet; /* the job is queued; its done() runs */
 	uint64_t commits, erased_blocks, programmed_bytes;
 };
 
@@ -45,9 +47,27 @@ static uint64_t now_us(struct committer *c)
 
 static void arm(struct committer *c, uint64_t at_us);
 
+/* Files that could not be staged when they were closed: the folder shows bytes of theirs
+ * that are safe nowhere. Whoever asks whether all is well must hear of them. */
+static bool is_leftover(const struct node *n)
+{
+	return n->dirty && !n->opens;
+}
+
+static bool has_leftovers(const struct folder *f)
+{
+	struct node *root = node_root(f->nodes);
+
+	for (const struct node *n = root; n; n = node_next(root, n))
+		if (is_leftover(n))
+			return true;
+	return false;
+}
+
 static bool is_settled(const struct committer *c)
 {
-	return !folder_is_staged(c->o.folder) && !flash_is_mixed(c->o.flash);
+	return !folder_is_staged(c->o.folder) && !flash_is_mixed(c->o.flash) &&
+		!has_leftovers(c->o.folder);
 }
 
 /* When the tree has been quiet for long enough, by what is known now. */
@@ -303,8 +323,37 @@ static int adopt(struct committer *c, struct commit *job, struct error *err)
 	return take_over(c, err);
 }
 
+/* All that can be staged is, also behind one that cannot: the first error. */
+static int stage_leftovers(struct folder *f, struct error *err)
+{
+	struct node *root = node_root(f->nodes);
+	uint64_t seq;
+	int first = 0;
+
+	for (struct node *n = root; n; n = node_next(root, n)) {
+		int r = is_leftover(n) ? folder_stage(f, n, &seq) : 0;
+
+		if (r == 0 && is_leftover(n))
+			r = -EIO;
+		folder_close_scratch(f, n);
+		if (r < 0 && first == 0)
+			first = error_set(err, r,
+				"%s was closed, but cannot be kept on this computer: %s; it is lost "
+				"when the folder is unmounted",
+				n->name, strerror(-r));
+	}
+	return first;
+}
+
 static void succeeded(struct committer *c, uint64_t change)
 {
+	struct error err = {0};
+	int r = stage_leftovers(c->o.folder, &err);
+
+	if (r < 0) {
+		failed(c, r, &err, change);
+		return;
+	}
 	if (c->err.code)
 		log_to(c->o.log, LOG_NOTICE, "writing flash works again");
 	error_clear(&c->err);
@@ -340,18 +389,6 @@ static void on_done(struct worker_job *j)
 	commit_free(job);
 }
 
-/* Files that could not be staged when they were closed (the disk was full). Who closed them
- * was told; the others shall not wait for them. */
-static void stage_leftovers(struct folder *f)
-{
-	struct node *root = node_root(f->nodes);
-	uint64_t seq;
-
-	for (struct node *n = root; n; n = node_next(root, n))
-		if (n->dirty && !n->opens && folder_stage(f, n, &seq) == 0)
-			folder_close_scratch(f, n);
-}
-
 /* What went wrong on the host the last time: before anything else is done to flash, the
  * journal and the mirror must be known to agree with it. */
 static int mend(struct committer *c, struct error *err)
@@ -385,6 +422,34 @@ static int prepare(struct committer *c, struct commit **out, struct error *err)
 	return r < 0 ? error_set(err, r, "cannot prepare a commit: %s", strerror(-r)) : 0;
 }
 
+static void on_quiet(struct worker_job *job)
+{
+	struct committer *c = container_of(job, struct committer, quiet_job);
+
+	c->quiet_asked = false;
+	if (job->dropped)
+		return;
+	c->quiet = true;
+	start(c);
+	c->quiet = false;
+}
+
+static void do_nothing(struct worker_job *job)
+{
+	(void)job;
+}
+
+/* Taking an image over changes what the worker works with: it is done while the worker waits
+ * for a job of ours to be taken in. */
+static void wait_for_quiet(struct committer *c)
+{
+	if (c->quiet_asked)
+		return;
+	c->quiet_asked = true;
+	c->quiet_job = (struct worker_job){.run = do_nothing, .done = on_quiet};
+	worker_submit(c->o.worker, &c->quiet_job, true);
+}
+
 static void start(struct committer *c)
 {
 	struct folder *f = c->o.folder;
@@ -394,9 +459,13 @@ static void start(struct committer *c)
 
 	if (c->running)
 		return;
+	if (c->adopting[0] && !c->quiet) {
+		wait_for_quiet(c);
+		return;
+	}
 	r = mend(c, &err);
-	stage_leftovers(f);
-	if (r == 0 && is_settled(c)) {
+	(void)!stage_leftovers(f, NULL); /* succeeded() tells */
+	if (r == 0 && !folder_is_staged(f) && !flash_is_mixed(c->o.flash)) {
 		succeeded(c, f->change);
 		return;
 	}

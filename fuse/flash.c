@@ -128,6 +128,11 @@ int flash_disconnect(struct flash *f, struct error *err)
 {
 	struct dev_session *s = f->session;
 
+	f->trusted = false;
+	/* What was read is worth keeping, but nothing rests on it until a commit. */
+	if (f->stored)
+		(void)!mirror_flush(f->mirror);
+	f->stored = false;
 	if (!s)
 		return 0;
 	dev_target_free(f->target);
@@ -222,7 +227,6 @@ static int fetch_run(struct flash *f, uint64_t off, uint64_t len, struct error *
 int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err)
 {
 	uint64_t end = off + len, at, run;
-	bool any = false;
 	int r = 0;
 
 	if (end < off || end > f->geometry.size)
@@ -230,16 +234,11 @@ int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err)
 	while (r == 0 && mirror_missing(f->mirror, off, end - off, &at, &run)) {
 		r = flash_connect(f, err);
 		if (r == 0)
+			r = flash_trust(f, err);
+		if (r == 0)
 			r = fetch_run(f, at, run, err);
 		off = at + run;
-		any = true;
-	}
-	if (any) {
-		int r2 = mirror_flush(f->mirror);
-
-		if (r == 0 && r2 < 0)
-			r = error_set(err, r2, "cannot keep the copy of rom%u: %s",
-				f->geometry.number, strerror(-r2));
+		f->stored = true;
 	}
 	return r;
 }
@@ -252,6 +251,7 @@ int flash_keep_base(struct flash *f, struct error *err)
 	/* The map comes behind the bytes, and is not waited for by mirror_flush. */
 	if (r == 0 && fdatasync(mirror_file_fd(file)) < 0)
 		r = -errno;
+	f->stored = false;
 	return r < 0 ? error_set(err, r, "cannot keep the copy of rom%u: %s",
 			       f->geometry.number, strerror(-r))
 		     : 0;

@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "fuse/base.h"
 #include "fuse/mirror.h"
 #include "libdev/session.h"
 #include "libdev/target.h"
@@ -69,6 +70,19 @@ struct romfs_source flash_now_source(struct flash *f);
 typedef void (*flash_differs_fn)(void *ctx, uint64_t off, uint64_t len);
 must_check int flash_compare(struct flash *f, const struct romfs_extent *extents, size_t n,
 	flash_differs_fn differs, void *ctx, struct error *err);
+
+/* The same for all that the mirror knows of [0, end). */
+must_check int flash_compare_known(struct flash *f, uint64_t end, flash_differs_fn differs,
+	void *ctx, struct error *err);
+
+/* Between two sessions another program may have written the flash. Before anything is read
+ * from it beside what the mirror knows, or written to it, all that the mirror knows of what
+ * the base uses is compared, once a session: -ESTALE where it differs. Nothing to do while
+ * the flash is mixed: a survey looks at everything. */
+must_check int flash_trust(struct flash *f, struct error *err);
+/* The base that the mirror holds; the caller's, replaced in place after commits. Until it is
+ * set, nothing is compared. */
+void flash_set_base(struct flash *f, const struct base *base);
 
 struct flash_census {
 	uint64_t base, next, blank, unknown; /* erase blocks that hold what */

@@ -14,6 +14,9 @@ struct flash {
 	struct dev_board_info board;
 	struct dev_geometry geometry;
 	bool learnt;
+	bool trusted; /* flash_trust has compared in this session */
+	bool stored;  /* the mirror has bytes that were not flushed */
+	const struct base *base; /* the caller's */
 	struct mirror *mirror;
 	bool mixed;	 /* flash may hold something between two images */
 	uint8_t *states; /* enum block_state of each erase block after a survey, or NULL */

@@ -72,6 +72,56 @@ int flash_compare(struct flash *f, const struct romfs_extent *extents, size_t n,
 	return r;
 }
 
+int flash_compare_known(struct flash *f, uint64_t end, flash_differs_fn differs, void *ctx,
+	struct error *err)
+{
+	uint64_t off = 0;
+	int r = 0;
+
+	while (off < end && r == 0) {
+		uint64_t gap = end, gap_len = 0;
+
+		if (!mirror_missing(f->mirror, off, end - off, &gap, &gap_len))
+			gap = end;
+		if (gap > off) {
+			const struct romfs_extent known = {off, gap - off};
+
+			r = flash_compare(f, &known, 1, differs, ctx, err);
+		}
+		off = gap + gap_len;
+	}
+	return r;
+}
+
+static void count_difference(void *ctx, uint64_t off, uint64_t len)
+{
+	(void)off;
+	(void)len;
+	++*(unsigned *)ctx;
+}
+
+int flash_trust(struct flash *f, struct error *err)
+{
+	unsigned differs = 0;
+	int r;
+
+	if (f->trusted || f->mixed || !f->base)
+		return 0;
+	r = flash_compare_known(f, base_used_end(f->base), count_difference, &differs, err);
+	if (r == 0 && differs)
+		r = error_set(err, -ESTALE,
+			"another program has changed rom%u; what you staged is kept: unmount and "
+			"mount again to see what is there now",
+			f->geometry.number);
+	f->trusted = r == 0;
+	return r;
+}
+
+void flash_set_base(struct flash *f, const struct base *base)
+{
+	f->base = base;
+}
+
 static bool matches(int r, const uint8_t a[SHA256_SIZE], const uint8_t b[SHA256_SIZE])
 {
 	return r == 0 && memcmp(a, b, SHA256_SIZE) == 0;

@@ -22,6 +22,7 @@ struct pending {
 	struct committer_waiter waiter;
 	bool for_commit;
 	sd_event_source *deadline, *interrupt;
+	uint64_t last_us; /* when the deadline passes */
 	struct pending *next, **prev;
 	/* What the request was, for `resume`. */
 	struct fuse_file_info fi;

@@ -187,10 +187,11 @@ void request_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct view *v = view_of(req);
 	struct node *n = node_of(req, ino);
 	struct pending *p;
-	uint64_t seq;
-	int r = folder_stage(v->folder, n, &seq);
+	uint64_t seq = 0;
+	/* A reader that closes says nothing about what a writer is in the middle of. */
+	int r = fi->fh ? folder_stage(v->folder, n, &seq) : 0;
 
-	if (r < 0 || !fi->fh || seq == 0 || !n->linked) {
+	if (r < 0 || seq == 0 || !n->linked) {
 		fuse_reply_err(req, pending_errno(r));
 		return;
 	}
@@ -206,10 +207,10 @@ void request_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	(void)fi;
 	n->opens--;
-	/* Pages of a mapping may have come after the last close. An error is kept with the
-	 * bytes: the next commit tries again. */
-	if (n->opens == 0)
-		(void)!stage_and_flush(v, n);
+	/* Pages of a mapping may have come after the last close. An error cannot be told here:
+	 * the bytes stay, and the next sync tries again or tells. */
+	if (n->opens == 0 && stage_and_flush(v, n) < 0)
+		committer_changed(v->committer);
 	folder_close_scratch(v->folder, n);
 	node_release(v->folder->nodes, n);
 	fuse_reply_err(req, 0);
@@ -221,7 +222,7 @@ void request_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_fil
 	struct view *v = view_of(req);
 	struct node *n = node_of(req, ino);
 	struct pending *p;
-	uint64_t seq;
+	uint64_t seq = 0;
 	int r;
 
 	(void)datasync;
@@ -232,6 +233,11 @@ void request_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_fil
 		return;
 	}
 	p = pending_new(v, req, n);
-	if (p)
+	if (!p)
+		return;
+	/* Junk never goes to flash: it is as safe as it gets on the host. */
+	if (n->junk && seq)
+		pending_wait_journal(p, seq);
+	else
 		pending_wait_commit(p);
 }

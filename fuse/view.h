@@ -16,6 +16,7 @@
 /* Answers that need the board come within this time, or are errors. Not for fsync: its work
  * is bounded by the deadlines of what it does, and may rightly take minutes. */
 #define VIEW_DEADLINE_MS 30000u
+#define VIEW_LOOK_MS 1000u /* and bytes that came in another way are found this soon */
 
 struct pending;
 struct listing;
