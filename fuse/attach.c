@@ -448,6 +448,9 @@ int attach(const struct attach_options *options, struct attached *out, struct er
 		r = open_folder(&at, err);
 	if (r == 0)
 		r = load(&at, err);
+	/* A file is copied in no time, and then it may change under us as it likes. */
+	if (r == 0 && options->flash.is_image && !flash_is_mixed(out->flash))
+		r = flash_fetch(out->flash, 0, base_used_end(&out->base), err);
 	if (out->flash) {
 		r2 = flash_disconnect(out->flash, r == 0 ? err : NULL);
 		if (r == 0)
