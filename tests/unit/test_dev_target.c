@@ -158,6 +158,31 @@ static void test_geometry(void **state)
 	assert_true(g.erase_ms_max >= 4000);
 }
 
+/* A board must not make this computer keep tables of any size. */
+static void test_hostile_geometry(void **state)
+{
+	static const struct {
+		int64_t count, size;
+		bool good;
+	} cases[] = {
+		{256 << 20, 1, false}, {1 << 10, 8, false}, {16 << 20, 16, false},
+		{(1 << 20) + 1, 16, false}, {1 << 20, 16, true}, {1 << 16, 4096, true},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct quirk_facts f = {.number = 3, .is_block = true, .length = -1,
+			.min_prepare = -22, .count = cases[i].count, .size = cases[i].size};
+		struct dev_geometry g = {0};
+		struct error err = {0};
+		int r = quirk_geometry(quirk_find("any", "", false, 0), &f, &g, &err);
+
+		if (r != (cases[i].good ? 0 : -EINVAL))
+			fail_msg("case %zu: %d %s", i, r, err.text);
+		if (!cases[i].good && !strstr(err.text, "rom3 claims"))
+			fail_msg("case %zu: %s", i, err.text);
+	}
+}
+
 static char *make_file(size_t size)
 {
 	static char path[64];
@@ -233,6 +258,7 @@ int main(void)
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_geometry),
+		cmocka_unit_test(test_hostile_geometry),
 		cmocka_unit_test(test_image),
 		cmocka_unit_test(test_odd_image),
 	};
