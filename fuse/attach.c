@@ -350,7 +350,9 @@ static int cut_to_size(const struct folder *f, const char *name)
 /* The last commit was done but for taking its image over. */
 static int finish_adoption(struct attaching *at, const struct intent *intent, struct error *err)
 {
-	int r = cut_to_size(at->f, intent->next_name);
+	/* An image of another size is no mirror of this partition. */
+	int r = at->header.size == at->f->header.size ? cut_to_size(at->f, intent->next_name)
+						      : -ENOENT;
 
 	if (r == 0)
 		r = mirror_adopt(at->f->mirror, at->f->dirfd, intent->next_name, err);
@@ -360,21 +362,31 @@ static int finish_adoption(struct attaching *at, const struct intent *intent, st
 	return 0;
 }
 
-static bool is_for_this(const struct attaching *at)
+/* NULL where the staged changes were meant for this partition, else the reason why not. An
+ * image file may have been given more room since, but not while an update was under way: the
+ * mirror of the old size, which could tell old from new, is gone. */
+static const char *why_not_for_this(
+	const struct attaching *at, const struct intent *intent)
 {
-	return strcmp(at->header.board, at->f->header.board) == 0 &&
-		at->header.partition == at->f->header.partition &&
-		at->header.size == at->f->header.size;
+	const struct journal_header *was = &at->header, *is = &at->f->header;
+
+	if (strcmp(was->board, is->board) != 0 || was->partition != is->partition)
+		return "the staged changes were made for another partition";
+	if (was->size == is->size ||
+		(at->o->flash.is_image && was->size < is->size && !intent))
+		return NULL;
+	return "this partition had another size when the changes were staged";
 }
 
 /* Staged changes are there: take them up, or hold them. */
 static int take_up(struct attaching *at, struct intent *intent, struct error *err)
 {
 	struct folder *f = at->f;
+	const char *why = why_not_for_this(at, intent);
 	bool same = false, ours = false;
 	int r;
 
-	r = is_for_this(at) ? read_old_base(at, &same, err) : 0;
+	r = why ? 0 : read_old_base(at, &same, err);
 	if (r == 0 && same)
 		r = intent ? survey(at, intent, &ours, err) : compare_base(at, &ours, err);
 	if (r < 0)
@@ -385,9 +397,10 @@ static int take_up(struct attaching *at, struct intent *intent, struct error *er
 		if (r < 0)
 			return error_set(err, r, "cannot use the state directory: %s",
 				strerror(-r));
-		r = hold(at, "another program has written this partition", err);
+		r = hold(at, why ? why : "another program has written this partition", err);
 		return r < 0 ? r : start_from_flash(at, err);
 	}
+	at->header.size = f->header.size;
 	f->header = at->header;
 	folder_recount(f); /* tells junk from what flash shall hold */
 	/* The first commit heals, or writes what waits. */

@@ -129,7 +129,7 @@ static int receive(struct agent *a, const struct request *q, uint16_t seq,
 	uint32_t len;
 	int r;
 
-	do {
+	for (;;) {
 		r = next_header(a, head, deadline);
 		if (r < 0)
 			return r;
@@ -137,7 +137,12 @@ static int receive(struct agent *a, const struct request *q, uint16_t seq,
 		/* A ping looks past complaints: they may be about what came before it. */
 		if (q->op != 'N' && (out->code == BAD_HEADER || out->code == BAD_PAYLOAD))
 			return -EBADMSG;
-	} while (head[1] != (uint8_t)q->op || bytes_get_le16(head + 2) != seq);
+		if (head[1] == (uint8_t)q->op && bytes_get_le16(head + 2) == seq)
+			break;
+		/* Answers to nothing must not outrun the deadline. */
+		if (deadline_left(deadline) == 0)
+			return -ETIMEDOUT;
+	}
 	out->at = bytes_get_le32(head + 8);
 	len = bytes_get_le32(head + 12);
 	out->len = len;

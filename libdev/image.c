@@ -178,6 +178,10 @@ static int fit(struct image *i, uint64_t size, struct error *err)
 	if (size > DEV_SEGMENT_MAX)
 		return error_set(err, -EFBIG, "%s: %llu bytes are more than any partition has",
 			i->path, (unsigned long long)size);
+	/* What is written is written in whole blocks; an image that a tool has built ends
+	 * where its last file ends. */
+	if (i->writable)
+		size = (size + IMAGE_BLOCK - 1) / IMAGE_BLOCK * IMAGE_BLOCK;
 	i->base.geometry.size = size;
 	if (size <= have)
 		return 0;

@@ -9,6 +9,8 @@
 #define KIB 1024u
 
 /* What is "erased" by so little at a time is no flash: the smallest erase of any is 64 bytes. */
+#define ERASE_BLOCK_MIN 16u
+#define ERASE_BLOCKS_MAX (1u << 20)
 #define MRAM_UNIT_MAX 16
 
 /* Sources: ports/PORT of MicroPython's tree (the file that defines mp_vfs_rom_ioctl), and
@@ -86,6 +88,18 @@ const struct quirk *quirk_find(
 	return q;
 }
 
+/* A partition counts its erase blocks in tables on this computer. */
+static int check_blocks(
+	unsigned number, uint64_t size, uint32_t block, struct error *err)
+{
+	if (block >= ERASE_BLOCK_MIN && size / block <= ERASE_BLOCKS_MAX)
+		return 0;
+	return error_set(err, -EINVAL,
+		"rom%u claims %llu erase blocks of %u bytes; at least %u bytes each and at "
+		"most %u of them are believed", number, (unsigned long long)(size / block),
+		block, ERASE_BLOCK_MIN, ERASE_BLOCKS_MAX);
+}
+
 static int segment_size(
 	const struct quirk_facts *f, uint64_t *size, uint64_t *unit, struct error *err)
 {
@@ -155,6 +169,11 @@ int quirk_geometry(const struct quirk *q, const struct quirk_facts *f,
 		return error_set(err, -EINVAL,
 			"rom%u has %llu bytes, less than one erase block of %u", f->number,
 			(unsigned long long)size, g.erase_block);
+	if (g.kind != DEV_TARGET_READONLY) {
+		r = check_blocks(f->number, g.size, g.erase_block, err);
+		if (r < 0)
+			return r;
+	}
 	g.write_unit = q->write_unit ? q->write_unit : 256;
 	while (g.erase_block % g.write_unit != 0)
 		g.write_unit = g.write_unit % 2 == 0 ? g.write_unit / 2 : 1;

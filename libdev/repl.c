@@ -183,6 +183,9 @@ static int paste(struct repl *r, const char *code, size_t len, deadline_t deadli
 		/* With room to send, only what is here already is looked at. */
 		int c = get(r, free_bytes ? 0 : deadline);
 
+		/* A flood of grants leaves no moment to send in. */
+		if (deadline_left(deadline) == 0)
+			return -ETIMEDOUT;
 		if (c == 0x04)
 			return repl_write(r, "\x04", 1);
 		if (c == 0x01)

@@ -20,13 +20,9 @@ static bool inside(const struct dev_target *t, uint64_t off, uint64_t len)
 	return off <= t->geometry.size && len <= t->geometry.size - off;
 }
 
-/* Whole units; an image file may end in the middle of one. */
-static bool in_units(const struct dev_target *t, uint64_t off, uint64_t len, uint32_t unit)
+static bool in_units(uint64_t off, uint64_t len, uint32_t unit)
 {
-	if (off % unit != 0)
-		return false;
-	return len % unit == 0 ||
-	       (t->geometry.kind == DEV_TARGET_IMAGE && off + len == t->geometry.size);
+	return off % unit == 0 && len % unit == 0;
 }
 
 static bool writable(const struct dev_target *t)
@@ -77,14 +73,14 @@ int dev_target_erase(struct dev_target *t, uint64_t off, uint64_t len, struct er
 
 	if (!writable(t))
 		return read_only(t, err);
-	if (!inside(t, off, len) || !in_units(t, off, len, block) ||
+	if (!inside(t, off, len) || !in_units(off, len, block) ||
 		(t->geometry.prefix_erase && off != 0))
 		return outside(t, "erasing", off, len, err);
 	if (len == 0)
 		return 0;
 	r = t->ops->erase(t, off, len, err);
 	if (r == 0)
-		t->counters.erased_blocks += (len + block - 1) / block;
+		t->counters.erased_blocks += len / block;
 	return r;
 }
 
@@ -95,7 +91,7 @@ int dev_target_program(
 
 	if (!writable(t))
 		return read_only(t, err);
-	if (!inside(t, off, len) || !in_units(t, off, len, t->geometry.write_unit))
+	if (!inside(t, off, len) || !in_units(off, len, t->geometry.write_unit))
 		return outside(t, "programming", off, len, err);
 	if (len == 0)
 		return 0;

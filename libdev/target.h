@@ -82,9 +82,10 @@ DEFINE_CLEANUP(struct dev_target *, dev_target_free);
 const char *dev_target_kind_name(enum dev_target_kind kind); /* "block device", ... */
 
 /* An image file as a target: erase block 4096, write unit 1; `size` bytes, or the file's
- * own size where 0. The file is locked (flock) while it is open for writing; a missing
- * file is an error. A file that is shorter than `size` is grown with 0xFF. Programming ANDs nothing: a file
- * holds any byte. finish() is fsync. */
+ * own size where 0. For writing, this is rounded up to whole erase blocks, and a file that
+ * is shorter is grown with 0xFF as it is opened; a reader sees a file of any size as it is.
+ * The file is locked (flock) while it is open for writing; a missing file is an error.
+ * Programming ANDs nothing: a file holds any byte. finish() is fsync. */
 must_check int dev_image_open(
 	const char *path, uint64_t size, bool writable, struct dev_target **out,
 	struct error *err);

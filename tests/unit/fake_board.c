@@ -119,6 +119,21 @@ static void answer(struct fake_board *b, const uint8_t *head, int32_t code, uint
 	put_damaged(b, out, 4);
 }
 
+/* Without an end; whatever comes in is dropped. */
+static void flood_answers(struct fake_board *b)
+{
+	uint8_t out[20 * 100] = {0xA5, '?'};
+
+	bytes_put_le32(out + 16, (uint32_t)crc32(0, out, 16));
+	for (size_t i = 20; i < sizeof(out); i += 20)
+		memcpy(out + i, out, 20);
+	for (;;) {
+		put(b, out, sizeof(out));
+		while (get(b, 0) >= 0)
+			;
+	}
+}
+
 static int32_t change(struct fake_board *b, char op, uint32_t off, uint32_t len,
 	const uint8_t *payload)
 {
@@ -192,6 +207,8 @@ static void agent(struct fake_board *b, uint32_t size)
 			last = bytes_get_le16(head + 2);
 			at = off;
 			answer(b, head, code, at, NULL, 0);
+		} else if (head[1] == 'R' && b->o.floods_answers) {
+			flood_answers(b);
 		} else if (head[1] == 'R') {
 			answer(b, head, 0, 0, b->flash + off, len);
 		} else if (head[1] == 'H') {

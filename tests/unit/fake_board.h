@@ -42,6 +42,7 @@ struct fake_options {
 	unsigned seed;
 	unsigned lost_answer; /* this answer of the agent gets lost; 0: none */
 	const char *noise;    /* printed by the firmware before each answer */
+	bool floods_answers; /* the agent answers a read by what nobody asked, for ever */
 	unsigned fail_frame; /* this change of flash reports -EIO; 0: none */
 };
 

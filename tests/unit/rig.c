@@ -127,7 +127,8 @@ static void start(struct rig *r)
 int rig_try_attach(struct rig *r, struct error *err)
 {
 	const struct attach_options o = {
-		.flash = {.path = r->image, .is_image = !r->board, .cancel_fd = -1},
+		.flash = {.path = r->image, .is_image = !r->board, .cancel_fd = -1,
+			.image_size = r->image_size},
 		.state_dir = r->state,
 		.pack = &r->pack,
 	};

@@ -297,10 +297,39 @@ static void test_staged_for_another_partition(void **state)
 	rig_detach(r);
 	fakeboard.geometry.size = SIZE / 2;
 	rig_attach(r);
-	expect_notes(r, "1 staged file");
+	expect_notes(r, "another size when the changes were staged: 1 staged file");
 	find_entry(dirfd, "held-", held, sizeof(held));
 	assert_string_not_equal(held, "");
 	close(dirfd);
+}
+
+/* An image file may get more room while changes wait, and they go on. */
+static void test_image_that_grew(void **state)
+{
+	struct rig r;
+
+	rig_make(&r, 20026);
+	rig_attach(&r);
+	rig_write(&r, "a", one, 9000);
+	rig_sync(&r);
+	rig_write(&r, "b", two, 3000);
+	rig_detach(&r);
+	r.image_size = SIZE;
+	rig_attach(&r);
+	expect_notes(&r, NULL);
+	assert_int_equal(flash_geometry(r.a.flash)->size, SIZE);
+	rig_expect(&r, "a", one, 9000);
+	rig_expect(&r, "b", two, 3000);
+	rig_write(&r, "c", two, 20000);
+	rig_reattach(&r);
+	expect_notes(&r, NULL);
+	rig_sync(&r);
+	rig_expect_image(&r, 3);
+	rig_forget_state(&r);
+	rig_reattach(&r);
+	rig_expect(&r, "b", two, 3000);
+	rig_expect(&r, "c", two, 20000);
+	rig_remove(&r);
 }
 
 /* --- damage ----------------------------------------------------------------------------- */
@@ -566,6 +595,7 @@ int main(void)
 		TEST(test_staged),
 		TEST(test_staged_and_foreign),
 		TEST(test_staged_for_another_partition),
+		TEST(test_image_that_grew),
 		TEST(test_damaged_journal),
 		TEST(test_lost_files),
 		TEST(test_staged_without_mirror),

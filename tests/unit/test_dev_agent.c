@@ -120,6 +120,25 @@ static void test_flash_errors(void **state)
 	expect_failure(3, "programming", "0x4000");
 }
 
+/* Answers that nobody asked for do not outrun the deadline; else the alarm ends this. */
+static void test_flood(void **state)
+{
+	struct dev_session *s = NULL;
+	struct dev_target *t = NULL;
+	struct error err = {0};
+	char buf[16];
+
+	fake_start(&board, &(struct fake_options){.rules = fake_rp2, .floods_answers = true});
+	open_target(&s, &t);
+	alarm(60);
+	assert_int_equal(dev_target_read(t, 0, buf, sizeof(buf), &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.text, "stopped answering"));
+	dev_target_free(t);
+	dev_session_close(s, NULL);
+	alarm(0);
+	fake_stop(&board);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -128,6 +147,7 @@ int main(void)
 		cmocka_unit_test(test_lost_answers),
 		cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_flash_errors),
+		cmocka_unit_test(test_flood),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

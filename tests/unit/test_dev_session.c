@@ -9,9 +9,11 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "libdev/repl.h"
 #include "libdev/session.h"
 #include "tests/unit/fake_board.h"
 #include "util/clock.h"
@@ -110,6 +112,46 @@ static void test_silence(void **state)
 static void test_flood(void **state)
 {
 	expect_no_board(&(struct fake_options){.state = FAKE_FLOOD}, -EPROTO, "prompt");
+}
+
+/* A line on which grants of raw paste come without a gap, as fast as they are read. */
+static ssize_t read_grants(
+	struct dev_transport *t, void *buf, size_t cap, deadline_t deadline)
+{
+	static const char start[] = "R\x01\x20\x00";
+	size_t n = MIN(cap, t->bytes_in ? cap : 4);
+
+	(void)deadline;
+	memset(buf, 0x01, n);
+	if (t->bytes_in == 0)
+		memcpy(buf, start, n);
+	t->bytes_in += n;
+	return (ssize_t)n;
+}
+
+static int write_nowhere(
+	struct dev_transport *t, const void *buf, size_t len, deadline_t deadline)
+{
+	(void)buf;
+	(void)deadline;
+	t->bytes_out += len;
+	return 0;
+}
+
+/* Where the host never gives up, the alarm ends this. */
+static void test_flood_of_grants(void **state)
+{
+	static const struct dev_transport_ops ops = {
+		.read = read_grants, .write = write_nowhere};
+	struct dev_transport t = {.ops = &ops, .name = "a line"};
+	_cleanup_(repl_freep) struct repl *r = repl_new(&t, 0, NULL);
+	struct error err = {0};
+
+	assert_non_null(r);
+	alarm(60);
+	assert_int_equal(repl_start(r, "pass", 4, deadline_in(100), &err), -ETIMEDOUT);
+	alarm(0);
+	assert_non_null(strstr(err.text, "a line: the board stopped answering"));
 }
 
 static void test_modem(void **state)
@@ -311,6 +353,7 @@ int main(void)
 		cmocka_unit_test(test_every_state),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_flood_of_grants),
 		cmocka_unit_test(test_modem),
 		cmocka_unit_test(test_half_prompt),
 		cmocka_unit_test(test_forger),

@@ -158,6 +158,31 @@ static void test_geometry(void **state)
 	assert_true(g.erase_ms_max >= 4000);
 }
 
+/* A board must not make this computer keep tables of any size. */
+static void test_hostile_geometry(void **state)
+{
+	static const struct {
+		int64_t count, size;
+		bool good;
+	} cases[] = {
+		{256 << 20, 1, false}, {1 << 10, 8, false}, {16 << 20, 16, false},
+		{(1 << 20) + 1, 16, false}, {1 << 20, 16, true}, {1 << 16, 4096, true},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct quirk_facts f = {.number = 3, .is_block = true, .length = -1,
+			.min_prepare = -22, .count = cases[i].count, .size = cases[i].size};
+		struct dev_geometry g = {0};
+		struct error err = {0};
+		int r = quirk_geometry(quirk_find("any", "", false, 0), &f, &g, &err);
+
+		if (r != (cases[i].good ? 0 : -EINVAL))
+			fail_msg("case %zu: %d %s", i, r, err.text);
+		if (!cases[i].good && !strstr(err.text, "rom3 claims"))
+			fail_msg("case %zu: %s", i, err.text);
+	}
+}
+
 static char *make_file(size_t size)
 {
 	static char path[64];
@@ -212,19 +237,36 @@ static void test_image(void **state)
 	unlink(path);
 }
 
-/* A file need not end with a whole block. */
+/* A file need not end with a whole block: a writer fills the block up, a reader leaves it. */
 static void test_odd_image(void **state)
 {
-	char *path = make_file(5000), c;
-	struct dev_target *t = NULL;
+	static const struct {
+		uint64_t asked, size;
+	} cases[] = {{0, 8192}, {5000, 8192}, {9000, 12288}};
 
-	assert_int_equal(dev_image_open(path, 0, true, &t, NULL), 0);
-	assert_int_equal(dev_target_erase(t, 4096, 904, NULL), 0);
-	assert_int_equal(dev_target_erase(t, 4096, 4096, NULL), -EINVAL);
-	assert_int_equal(dev_target_read(t, 4999, &c, 1, NULL), 0);
-	assert_int_equal((uint8_t)c, 0xFF);
-	dev_target_free(t);
-	unlink(path);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char *path = make_file(5000), buf[2] = {0};
+		struct dev_target *t = NULL;
+		struct stat st;
+
+		assert_int_equal(dev_image_open(path, 0, false, &t, NULL), 0);
+		assert_int_equal(t->geometry.size, 5000);
+		assert_int_equal(dev_target_read(t, 4999, buf, 2, NULL), -EINVAL);
+		dev_target_free(t);
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_size, 5000);
+		assert_int_equal(dev_image_open(path, cases[i].asked, true, &t, NULL), 0);
+		assert_int_equal(t->geometry.size, cases[i].size);
+		assert_int_equal(dev_target_read(t, 4999, buf, 2, NULL), 0);
+		assert_memory_equal(buf, "x\xff", 2);
+		assert_int_equal(dev_target_erase(t, 4096, 904, NULL), -EINVAL);
+		assert_int_equal(dev_target_erase(t, 4096, 4096, NULL), 0);
+		assert_int_equal(t->counters.erased_blocks, 1);
+		dev_target_free(t);
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_size, cases[i].size);
+		unlink(path);
+	}
 }
 
 int main(void)
@@ -233,6 +275,7 @@ int main(void)
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_geometry),
+		cmocka_unit_test(test_hostile_geometry),
 		cmocka_unit_test(test_image),
 		cmocka_unit_test(test_odd_image),
 	};
