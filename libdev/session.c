@@ -248,6 +248,15 @@ static void session_free(struct dev_session *s)
 }
 DEFINE_CLEANUP(struct dev_session *, session_free);
 
+/* A session that did not come about. Where it was cancelled the board is well, but may be
+ * anywhere between the first Ctrl-C and the middle of a statement. */
+static void give_back(struct dev_session *s, bool cancelled)
+{
+	s->transport->finishing = true;
+	(void)!repl_leave(s->repl, cancelled,
+		deadline_in(cancelled ? CLOSE_MS : GIVE_BACK_MS), NULL);
+}
+
 int dev_session_open_on(struct dev_transport *transport,
 	const struct dev_session_options *options, struct dev_session **out,
 	struct error *err)
@@ -267,12 +276,10 @@ int dev_session_open_on(struct dev_transport *transport,
 	if (!s->repl)
 		return error_set(err, -ENOMEM, "out of memory");
 	r = repl_enter(s->repl, MIN(deadline, deadline_in(ENTER_MS)), err);
-	if (r < 0)
-		return r;
-	r = learn_board(s->repl, &s->info, &s->caps, deadline, err);
+	if (r == 0)
+		r = learn_board(s->repl, &s->info, &s->caps, deadline, err);
 	if (r < 0) {
-		transport->finishing = true;
-		repl_leave(s->repl, false, deadline_in(GIVE_BACK_MS), NULL);
+		give_back(s, r == -ECANCELED);
 		return r;
 	}
 	*out = TAKE_PTR(s);

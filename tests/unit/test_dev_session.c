@@ -292,6 +292,29 @@ static void test_cancel(void **state)
 	close(fd);
 }
 
+/* The signal comes when Ctrl-C has gone out already: the program runs again all the same. */
+static void test_cancel_gives_back(void **state)
+{
+	static const enum fake_state states[] = {
+		FAKE_PROGRAM, FAKE_FRIENDLY, FAKE_RAW_PASTE, FAKE_AGENT};
+
+	for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+		int fd = eventfd(1, EFD_CLOEXEC);
+		struct dev_session_options options = {.cancel_fd = fd};
+		struct dev_session *s = NULL;
+		struct error err = {0};
+
+		fake_start(&board, &(struct fake_options){.state = states[i]});
+		assert_int_equal(
+			dev_session_open(board.port, &options, &s, &err), -ECANCELED);
+		fake_stop(&board);
+		close(fd);
+		if (board.state != FAKE_FRIENDLY || board.soft_resets != 1)
+			fail_msg("state %d: now %d, %u resets", (int)states[i],
+				(int)board.state, board.soft_resets);
+	}
+}
+
 static void test_ports(void **state)
 {
 	struct dev_tty_options options = {.cancel_fd = -1};
@@ -365,6 +388,7 @@ int main(void)
 		cmocka_unit_test(test_no_partitions),
 		cmocka_unit_test(test_unplug),
 		cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_cancel_gives_back),
 		cmocka_unit_test(test_ports),
 		cmocka_unit_test(test_holder),
 	};
