@@ -76,21 +76,24 @@ static void leave_terminal(struct mounting *m)
 }
 
 /* One byte for the result, then what to tell the user. */
-static void on_ready(void *ctx, int result, const char *text)
+static int on_ready(void *ctx, int result, const char *text)
 {
 	struct mounting *m = ctx;
 	char code = result < 0;
+	int r;
 
 	if (m->report_fd < 0) {
 		if (text[0])
 			fprintf(stderr, result < 0 ? "romount mount: %s\n" : "%s", text);
-		return;
+		return 0;
 	}
 	leave_terminal(m);
-	(void)!io_write_full(m->report_fd, &code, 1);
-	(void)!io_write_full(m->report_fd, text, strlen(text));
+	r = io_write_full(m->report_fd, &code, 1);
+	if (r == 0)
+		r = io_write_full(m->report_fd, text, strlen(text));
 	close(m->report_fd);
 	m->report_fd = -1;
+	return r;
 }
 
 /* Waits for what on_ready says, or for the background's death. */
@@ -121,7 +124,11 @@ static int run(struct mounting *m)
 {
 	int r;
 
+	/* The terminal, or the process in front, may go away while we talk to a board. */
+	if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+		return CLI_FAILED;
 	m->plane.ready = on_ready;
+	m->plane.hangup_fd = m->report_fd;
 	m->plane.ctx = m;
 	m->plane.attach.flash.log = &m->log;
 	r = plane_run(&m->plane);
@@ -151,7 +158,7 @@ static int run_in_background(struct mounting *m)
 	close(ends[0]);
 	m->report_fd = ends[1];
 	if (setsid() < 0 || chdir("/") < 0) {
-		on_ready(m, -errno, strerror(errno));
+		(void)on_ready(m, -errno, strerror(errno));
 		return CLI_FAILED;
 	}
 	return run(m);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 
 #include "fuse/committer.h"
@@ -35,6 +36,9 @@ struct plane {
 	struct committer *committer;
 	struct committer_waiter last_sync;
 	int cancel_fd;
+	/* While attaching: readable when there is a signal, or nobody waits any more. Nothing
+	 * is read from its members. */
+	int give_up_fd, signal_fd;
 	bool ending;
 	int result;
 };
@@ -204,12 +208,22 @@ static int make_session(struct plane *p, struct error *err)
 	return 0;
 }
 
-static int add_signals(struct plane *p)
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+static int watch(int epoll_fd, int fd, uint32_t events)
 {
-	static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+	struct epoll_event e = {.events = events};
+
+	return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e) < 0 ? -errno : 0;
+}
+
+/* Before the first word to the board: its program must not stay stopped because ours has
+ * been ended. Threads inherit the mask. */
+static int block_signals(struct plane *p)
+{
 	sigset_t set;
 	size_t i;
-	int r = 0;
+	int r;
 
 	sigemptyset(&set);
 	for (i = 0; i < ARRAY_SIZE(signals); i++)
@@ -219,6 +233,42 @@ static int add_signals(struct plane *p)
 	/* Where files may not grow any more (ulimit -f), writing fails and is told. */
 	if (signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
 		return -errno;
+	p->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	p->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	p->give_up_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (p->cancel_fd < 0 || p->signal_fd < 0 || p->give_up_fd < 0)
+		return -errno;
+	r = watch(p->give_up_fd, p->cancel_fd, EPOLLIN);
+	if (r == 0)
+		r = watch(p->give_up_fd, p->signal_fd, EPOLLIN);
+	/* The writing end of a pipe has an error when the last reader is gone. */
+	if (r == 0 && p->o->hangup_fd >= 0)
+		r = watch(p->give_up_fd, p->o->hangup_fd, 0);
+	return r;
+}
+
+/* From here on the loop sees the signals, and only cancel_fd ends a wait of the worker. */
+static int stop_giving_up(struct plane *p, struct error *err)
+{
+	struct epoll_event e;
+	int n = epoll_wait(p->give_up_fd, &e, 1, 0);
+	int r = n < 0 ? -errno : 0;
+
+	if (n > 0)
+		return error_set(err, -ECANCELED, "interrupted; nothing is mounted");
+	if (r == 0 && epoll_ctl(p->give_up_fd, EPOLL_CTL_DEL, p->signal_fd, NULL) < 0)
+		r = -errno;
+	if (r == 0 && p->o->hangup_fd >= 0 &&
+		epoll_ctl(p->give_up_fd, EPOLL_CTL_DEL, p->o->hangup_fd, NULL) < 0)
+		r = -errno;
+	return r < 0 ? error_set(err, r, "cannot start: %s", strerror(-r)) : 0;
+}
+
+static int add_signals(struct plane *p)
+{
+	size_t i;
+	int r = 0;
+
 	for (i = 0; i < ARRAY_SIZE(signals) && r >= 0; i++)
 		r = sd_event_add_signal(p->event, NULL, signals[i], on_signal, p);
 	return r;
@@ -326,26 +376,45 @@ static void stop(struct plane *p)
 	sd_event_unref(p->event);
 	attached_clear(&p->attached);
 	free(p->buf.mem);
+	if (p->give_up_fd >= 0)
+		close(p->give_up_fd);
+	if (p->signal_fd >= 0)
+		close(p->signal_fd);
 	if (p->cancel_fd >= 0)
 		close(p->cancel_fd);
 }
 
+static int begin(struct plane *p, struct error *err)
+{
+	struct attach_options attach_options = p->o->attach;
+	struct error why = {0};
+	int r = check_mountpoint(p->o->mountpoint, err);
+
+	if (r < 0)
+		return r;
+	r = block_signals(p);
+	if (r < 0)
+		return error_set(err, r, "cannot start: %s", strerror(-r));
+	attach_options.flash.cancel_fd = p->give_up_fd;
+	r = attach(&attach_options, &p->attached, &why);
+	if (r < 0 && r != -ECANCELED)
+		return error_set(err, r, "%s", why.text);
+	if (stop_giving_up(p, err) < 0)
+		return err->code;
+	return r < 0 ? error_set(err, r, "%s", why.text) : start(p, err);
+}
+
 int plane_run(const struct plane_options *options)
 {
-	struct plane p = {.o = options};
-	struct attach_options attach_options = options->attach;
+	struct plane p = {.o = options, .cancel_fd = -1, .give_up_fd = -1, .signal_fd = -1};
 	struct error err = {0};
-	int r;
+	int r = begin(&p, &err), heard;
 
-	p.cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	attach_options.flash.cancel_fd = p.cancel_fd;
-	r = check_mountpoint(options->mountpoint, &err);
-	if (r == 0)
-		r = attach(&attach_options, &p.attached, &err);
-	if (r == 0)
-		r = start(&p, &err);
-	options->ready(options->ctx, r, r < 0 ? err.text : p.attached.notes);
-	if (r == 0) {
+	heard = options->ready(options->ctx, r, r < 0 ? err.text : p.attached.notes);
+	if (r == 0 && heard < 0) {
+		/* Whoever asked for the mount is gone. What waits in the journal stays. */
+		r = heard;
+	} else if (r == 0) {
 		status_save(&p.view);
 		committer_kick(p.committer);
 		r = sd_event_loop(p.event);
