@@ -57,6 +57,13 @@ void rig_forget_state(struct rig *r)
 	remove_tree(r->state);
 }
 
+void rig_forget_bytes(struct rig *r)
+{
+	struct mirror *m = rig_folder(r)->mirror;
+
+	assert_int_equal(mirror_forget(m, 0, mirror_size(m)), 0);
+}
+
 /* --- attaching ------------------------------------------------------------------------- */
 
 static void on_notify(void *ctx)

@@ -36,6 +36,8 @@ void rig_detach(struct rig *r);
 void rig_reattach(struct rig *r);
 /* Another host: what flash holds is all that is known. */
 void rig_forget_state(struct rig *r);
+/* As if nothing of flash had been read yet: an image file is read when it is attached. */
+void rig_forget_bytes(struct rig *r);
 
 /* Runs the loop until what was asked for is done. */
 void rig_start_sync(struct rig *r);

@@ -99,6 +99,7 @@ static struct pending *fetch(struct asked *a, struct romfs_extent *missing)
 	struct node *n = rig_find(&rig, "f");
 	struct pending *p;
 
+	rig_forget_bytes(&rig);
 	assert_int_equal(folder_has_bytes(rig_folder(&rig), n, missing), -ENODATA);
 	p = pending_new(&view, req_of(a), n);
 	assert_non_null(p);

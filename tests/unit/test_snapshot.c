@@ -101,6 +101,7 @@ static void on_flash_unread(struct rig *r)
 	rig_detach(r);
 	rig_forget_state(r);
 	rig_attach(r);
+	rig_forget_bytes(r);
 	assert_int_equal(folder_has_bytes(rig_folder(r), rig_find(r, "a"), NULL), -ENODATA);
 }
 
