@@ -406,7 +406,7 @@ static int take_up(struct attaching *at, struct intent *intent, struct error *er
 	/* The first commit heals, or writes what waits. */
 	f->change = intent || !load_is_image(f, at->a->base.image->tree);
 	if (intent)
-		note(at->a, "an earlier update of rom%u was interrupted; it is finished now",
+		note(at->a, "an earlier update of rom%u was interrupted; it is written again now",
 			f->header.partition);
 	return 0;
 }
@@ -445,6 +445,27 @@ static int name_port(struct error *err, int r, const char *path)
 	return error_prefix(err, r, "%s", path);
 }
 
+/* A board's partition may hold anything before its first file system. A file that holds
+ * something else is somebody's, and named by mistake. */
+static int check_image_file(const struct attaching *at, struct error *err)
+{
+	uint8_t head[512];
+	size_t n = (size_t)MIN(sizeof(head), at->f->geometry.size), i;
+	int r;
+
+	if (!at->o->flash.is_image || at->a->base.image->status != ROMFS_NOT_ROMFS)
+		return 0;
+	r = mirror_read(at->f->mirror, 0, head, n);
+	for (i = 0; i < n && r == 0; i++)
+		if (head[i] != 0) /* as truncate(1) makes it */
+			return error_set(err, -EINVAL,
+				"%s is no ROMFS image, and not empty either: nothing of it would be "
+				"left when you write. If that is what you want, empty it: "
+				"truncate -s 0 FILE, and mount it with --size",
+				at->o->flash.path);
+	return r;
+}
+
 int attach(const struct attach_options *options, struct attached *out, struct error *err)
 {
 	struct attaching at = {.o = options, .a = out};
@@ -463,7 +484,9 @@ int attach(const struct attach_options *options, struct attached *out, struct er
 		r = load(&at, err);
 	/* A file is copied in no time, and then it may change under us as it likes. */
 	if (r == 0 && options->flash.is_image && !flash_is_mixed(out->flash))
-		r = flash_fetch(out->flash, 0, base_used_end(&out->base), err);
+		r = flash_fetch(out->flash, 0, MAX(base_used_end(&out->base), 512u), err);
+	if (r == 0)
+		r = check_image_file(&at, err);
 	if (out->flash) {
 		r2 = flash_disconnect(out->flash, r == 0 ? err : NULL);
 		if (r == 0)

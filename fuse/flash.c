@@ -264,7 +264,9 @@ static int read_base(void *ctx, uint64_t off, void *buf, size_t len, struct erro
 
 	if (r == 0)
 		r = mirror_read(f->mirror, off, buf, len);
-	return r < 0 ? error_prefix(err, r, "copy of rom%u", f->geometry.number) : 0;
+	return r < 0 ? error_set(err, r, "the copy of rom%u on this computer: %s",
+			       f->geometry.number, strerror(-r))
+		     : 0;
 }
 
 struct romfs_source flash_base_source(struct flash *f)

@@ -17,6 +17,7 @@ struct image {
 	struct dev_target base;
 	int fd;
 	bool writable;
+	uint64_t have; /* bytes of the file; erased ones follow, up to the target's size */
 	char *path;
 };
 
@@ -34,8 +35,10 @@ static int image_read(
 	struct dev_target *t, uint64_t off, void *buf, size_t len, struct error *err)
 {
 	struct image *i = image_of(t);
-	int r = io_pread_full(i->fd, buf, len, (off_t)off);
+	size_t there = off < i->have ? (size_t)MIN((uint64_t)len, i->have - off) : 0;
+	int r = io_pread_full(i->fd, buf, there, (off_t)off);
 
+	memset((uint8_t *)buf + there, 0xFF, len - there);
 	return r < 0 ? failed(i, "reading", r, err) : 0;
 }
 
@@ -97,11 +100,26 @@ static int read_only(struct image *i, struct error *err)
 	return error_set(err, -EROFS, "%s was opened to be read only", i->path);
 }
 
+/* The file gets its whole size when it is first written, not when it is looked at. */
+static int grow(struct image *i, struct error *err)
+{
+	uint64_t size = i->base.geometry.size;
+	int r;
+
+	if (i->have >= size)
+		return 0;
+	r = blank(i, i->have, size - i->have, err);
+	if (r == 0)
+		i->have = size;
+	return r;
+}
+
 static int image_erase(struct dev_target *t, uint64_t off, uint64_t len, struct error *err)
 {
 	struct image *i = image_of(t);
+	int r = i->writable ? grow(i, err) : read_only(i, err);
 
-	return i->writable ? blank(i, off, len, err) : read_only(i, err);
+	return r < 0 ? r : blank(i, off, len, err);
 }
 
 static int image_program(
@@ -110,8 +128,9 @@ static int image_program(
 	struct image *i = image_of(t);
 	int r;
 
-	if (!i->writable)
-		return read_only(i, err);
+	r = i->writable ? grow(i, err) : read_only(i, err);
+	if (r < 0)
+		return r;
 	r = io_pwrite_full(i->fd, buf, len, (off_t)off);
 	return r < 0 ? failed(i, "writing", r, err) : 0;
 }
@@ -119,9 +138,19 @@ static int image_program(
 static int image_finish(struct dev_target *t, struct error *err)
 {
 	struct image *i = image_of(t);
+	struct stat st, named;
 
-	if (i->writable && fsync(i->fd) < 0)
+	if (!i->writable)
+		return 0;
+	if (fsync(i->fd) < 0 || fstat(i->fd, &st) < 0)
 		return failed(i, "writing", -errno, err);
+	/* What was written would be gone with our descriptor. */
+	if (stat(i->path, &named) < 0 || named.st_dev != st.st_dev ||
+		named.st_ino != st.st_ino)
+		return error_set(err, -ESTALE,
+			"%s was removed or replaced while it was mounted; copy what you need out "
+			"of the folder, then unmount",
+			i->path);
 	return 0;
 }
 
@@ -170,6 +199,10 @@ static int fit(struct image *i, uint64_t size, struct error *err)
 {
 	uint64_t have = i->base.geometry.size;
 
+	if (size && size < have)
+		return error_set(err, -EINVAL,
+			"%s has %llu bytes already, and can only grow", i->path,
+			(unsigned long long)have);
 	if (size == 0)
 		size = have;
 	if (size == 0)
@@ -183,9 +216,8 @@ static int fit(struct image *i, uint64_t size, struct error *err)
 	if (i->writable)
 		size = (size + IMAGE_BLOCK - 1) / IMAGE_BLOCK * IMAGE_BLOCK;
 	i->base.geometry.size = size;
-	if (size <= have)
-		return 0;
-	return i->writable ? blank(i, have, size - have, err) : read_only(i, err);
+	i->have = have;
+	return size > have && !i->writable ? read_only(i, err) : 0;
 }
 
 int dev_image_open(const char *path, uint64_t size, bool writable, struct dev_target **out,

@@ -164,13 +164,15 @@ int repl_drain(struct repl *r, unsigned quiet_ms, deadline_t deadline)
 	return -EPROTO;
 }
 
+#define GRANT_MS 2000u
+
 /* One statement's code cannot be sent through raw paste at once: the board announces its
  * window (two of them at first) and grants one more by each 0x01. An 0x04 from the board
  * means that it reads no further (a syntax error, no memory); it then waits for ours. */
 static int paste(struct repl *r, const char *code, size_t len, deadline_t deadline)
 {
 	uint8_t window[2];
-	size_t free_bytes, noise = 0, step;
+	size_t free_bytes, noise = 0, step, grants;
 	int e = repl_read(r, window, sizeof(window), deadline);
 
 	if (e < 0)
@@ -179,18 +181,21 @@ static int paste(struct repl *r, const char *code, size_t len, deadline_t deadli
 	if (step == 0)
 		return -EPROTO;
 	free_bytes = step;
+	/* More than one for each window of the code is no answer to it. */
+	grants = len / step + 16;
 	while (len) {
 		/* With room to send, only what is here already is looked at. */
 		int c = get(r, free_bytes ? 0 : deadline);
 
-		/* A flood of grants leaves no moment to send in. */
-		if (deadline_left(deadline) == 0)
-			return -ETIMEDOUT;
 		if (c == 0x04)
 			return repl_write(r, "\x04", 1);
-		if (c == 0x01)
+		if (c == 0x01) {
+			if (grants-- == 0)
+				return -EPROTO;
 			free_bytes += step;
-		else if (c >= 0 && ++noise > PASTE_NOISE_MAX)
+			/* A slow board may take its time for each window. */
+			deadline = MAX(deadline, deadline_in(GRANT_MS));
+		} else if (c >= 0 && ++noise > PASTE_NOISE_MAX)
 			return -EPROTO;
 		else if (c < 0 && (c != -ETIMEDOUT || free_bytes == 0))
 			return c;

