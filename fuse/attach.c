@@ -459,8 +459,8 @@ static int check_image_file(const struct attaching *at, struct error *err)
 	for (i = 0; i < n && r == 0; i++)
 		if (head[i] != 0) /* as truncate(1) makes it */
 			return error_set(err, -EINVAL,
-				"%s is no ROMFS image, and not empty either: nothing of it would be "
-				"left when you write. If that is what you want, empty it: "
+				"%s is no ROMFS image, and not empty either: nothing of it would "
+				"be left when you write. If that is what you want, empty it: "
 				"truncate -s 0 FILE, and mount it with --size",
 				at->o->flash.path);
 	return r;

@@ -338,8 +338,8 @@ static int stage_leftovers(struct folder *f, struct error *err)
 		folder_close_scratch(f, n);
 		if (r < 0 && first == 0)
 			first = error_set(err, r,
-				"%s was closed, but cannot be kept on this computer: %s; it is lost "
-				"when the folder is unmounted",
+				"%s was closed, but cannot be kept on this computer: %s; it is "
+				"lost when the folder is unmounted",
 				n->name, strerror(-r));
 	}
 	return first;

@@ -183,7 +183,9 @@ static int check_mountpoint(const char *path, struct error *err)
 	if (snprintf(parent, sizeof(parent), "%s/..", path) >= (int)sizeof(parent))
 		return error_set(err, -ENAMETOOLONG, "%s: name too long", path);
 	if (stat(parent, &up) == 0 && up.st_dev != st.st_dev)
-		return error_set(err, -EBUSY, "%s is a mount point already; if the program behind it is gone: fusermount3 -u %s",
+		return error_set(err, -EBUSY,
+			"%s is a mount point already; if the program behind it is gone: "
+			"fusermount3 -u %s",
 			path, path);
 	return check_empty(path, err);
 }

@@ -391,7 +391,8 @@ static int learn_segment(struct asker *k, unsigned n, struct dev_board_info *inf
 		if (e < 0)
 			return e;
 	}
-	log_to(repl_log(k->r), LOG_DEBUG, "%s: rom%u: quirks of \"%s\"", repl_name(k->r), n, q->why);
+	log_to(repl_log(k->r), LOG_DEBUG, "%s: rom%u: quirks of \"%s\"", repl_name(k->r), n,
+		q->why);
 	if (quirk_geometry(q, &f, &info->partitions[info->n_partitions], &reason) < 0) {
 		snprintf(caps->segments[n].reason, sizeof(caps->segments[n].reason), "%.159s",
 			reason.text);
