@@ -69,15 +69,12 @@ static int create_file(struct extract *x, int dirfd, uint32_t index)
 	return fd < 0 ? entry_error(x, index, -errno, strerror(errno)) : fd;
 }
 
-static int copy_file(struct extract *x, int dirfd, uint32_t index)
+static int copy_bytes(struct extract *x, int fd, uint32_t index)
 {
 	const struct romfs_node *node = romfs_tree_node(x->tree, index);
-	_cleanup_close_ int fd = create_file(x, dirfd, index);
 	uint64_t done = 0;
 	int r;
 
-	if (fd < 0)
-		return fd;
 	while (done < node->size) {
 		size_t n = (size_t)MIN(COPY_CHUNK, node->size - done);
 
@@ -91,10 +88,21 @@ static int copy_file(struct extract *x, int dirfd, uint32_t index)
 		done += n;
 	}
 	r = set_mtime(fd, node->mtime_ns);
+	return r < 0 ? entry_error(x, index, r, strerror(-r)) : 0;
+}
+
+/* Half a file is worse than none: it looks like a whole one. */
+static int copy_file(struct extract *x, int dirfd, uint32_t index)
+{
+	_cleanup_close_ int fd = create_file(x, dirfd, index);
+	int r = fd < 0 ? fd : copy_bytes(x, fd, index);
+
+	if (fd >= 0 && r < 0)
+		(void)!unlinkat(dirfd, romfs_tree_name(x->tree, index), 0);
 	if (r < 0)
-		return entry_error(x, index, r, strerror(-r));
+		return r;
 	x->files++;
-	x->bytes += node->size;
+	x->bytes += romfs_tree_node(x->tree, index)->size;
 	return 0;
 }
 
