@@ -148,7 +148,15 @@ static int busy(const char *path, struct error *err)
 {
 	char holder[200];
 
-	if (dev_tty_holder(path, holder, sizeof(holder)))
+	bool known = dev_tty_holder(path, holder, sizeof(holder));
+
+	/* Another of our own lets go by itself, when what is staged is on flash. */
+	if (known && strncmp(holder, "romount (", 9) == 0)
+		return error_set(err, -EBUSY,
+			"%s is in use by %s, which is at work on the board; try again when it is "
+			"done",
+			path, holder);
+	if (known)
 		return error_set(err, -EBUSY,
 			"%s is in use by %s; close that program and try again", path, holder);
 	return error_set(err, -EBUSY,
