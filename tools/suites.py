@@ -66,14 +66,14 @@ class Plan:
             count=count_automake,
         )
 
-    def add_mounts(self, build, env):
+    def add_suites(self, kind, build, env):
         """Each is given a build and prints a line for each test."""
-        for path in sorted(glob.glob(os.path.join(TOP, "tests/mount/suite_*"))):
+        for path in sorted(glob.glob(os.path.join(TOP, "tests", kind, "suite_*"))):
             if not os.access(path, os.X_OK):
                 continue
             name = os.path.basename(path).split(".")[0].removeprefix("suite_")
             self.add(
-                f"mount/{name}/{build}",
+                f"{kind}/{name}/{build}",
                 [path],
                 after=[f"build/{build}"],
                 env={**env, "BUILDDIR": self.builddir(build), "SRCDIR": TOP},
@@ -101,9 +101,13 @@ class Plan:
             count=count_by_lines,
         )
         self.add_fuzzers()
-        for build, env in (("plain", {}), ("asan", SANITIZERS)):
+        for build, env, faults in (
+            ("plain", {}, {}),
+            ("asan", SANITIZERS, FEWER_FAULTS),
+        ):
             self.add_units(build, env)
-            self.add_mounts(build, env)
+            self.add_suites("mount", build, env)
+            self.add_suites("faults", build, {**env, **faults})
 
 
 def select(jobs, wanted):
