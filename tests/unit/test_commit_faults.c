@@ -186,6 +186,8 @@ static int from_env(const char *name, int otherwise)
 	return text ? (int)strtol(text, NULL, 0) : otherwise;
 }
 
+#define SURE_CALLS 20
+
 static const struct fault count_only = {.calls = FAULT_ANY, .at = INT32_MAX};
 
 static int count_calls(const struct scenario *s)
@@ -195,7 +197,7 @@ static int count_calls(const struct scenario *s)
 	prepare(&r, s);
 	assert_true(commit_apart(&r, s->change, &count_only));
 	rig_remove(&r);
-	assert_true(*calls > 20);
+	assert_true(*calls > SURE_CALLS);
 	return MIN(*calls, from_env("TO", *calls));
 }
 
@@ -207,7 +209,9 @@ static void kill_at(const struct scenario *s, int at, size_t part)
 
 	print_message("%s: killed at FROM=%d\n", s->name, at);
 	prepare(&r, s);
-	assert_false(commit_apart(&r, s->change, &fault));
+	/* Flushes that join make one call of two, so the last may not come; then the commit
+	 * was simply done. */
+	assert_true(!commit_apart(&r, s->change, &fault) || at > SURE_CALLS);
 	check(&r, s);
 	rig_remove(&r);
 }
