@@ -7,7 +7,6 @@
 #include "fuse/pending.h"
 #include "fuse/status.h"
 
-#define KEEP_SECONDS 86400.0
 #define BLOCK 512u
 
 static struct timespec timespec_of(int64_t ns)

@@ -4,9 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-/* The kernel may keep what it knows: nobody but its own requests changes this folder. */
-#define KEEP_SECONDS 86400.0
-
 void view_entry(const struct view *v, struct node *n, struct fuse_entry_param *out)
 {
 	*out = (struct fuse_entry_param){
