@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 /* A cut leaves the block that was being written, and on some boards its neighbour. Where
  * blocks are smaller than what is written at once (MRAM), it leaves as many bytes. */
@@ -111,7 +112,7 @@ static int make_plan(struct commit *c, int next_fd, struct romfs_plan **plan, st
 	struct snapshot_reader reader = {.snapshot = c->snapshot, .flash = &base};
 
 	now.image = image_on_flash(c, &now.source, &parsed);
-	return romfs_plan(&geometry, &now, c->snapshot->tree, c->pack, snapshot_content, &reader,
+	return romfs_plan(&geometry, &now, ROMFS_REWRITE, c->snapshot->tree, c->pack, snapshot_content, &reader,
 		next_fd, plan, err);
 }
 
@@ -218,6 +219,10 @@ static int attempt(struct commit *c, bool again, struct error *err)
 		r = declare(c, next_fd, err);
 	if (r == 0)
 		r = flash_execute(c->flash, plan, next_fd, c->progress, err);
+	/* What flash held only for a time stands behind the image. */
+	if (r == 0 && ftruncate(next_fd, (off_t)flash_geometry(c->flash)->size) < 0)
+		r = error_set(err, -errno, "cannot finish %s: %s", c->next_name,
+			strerror(errno));
 	c->erased_blocks += plan->erase_count;
 	c->programmed_bytes += plan->program_bytes;
 	return r;

@@ -100,7 +100,7 @@ void flash_set_mixed(struct flash *f);
 /* The flash holds one image again, the mirror's. */
 void flash_settled(struct flash *f);
 
-/* Carries out a plan, last operation last, everything else read back and compared before
- * it, itself after it. On failure the flash is mixed. */
+/* Carries out a plan, its checks by hashes that the board computes. On failure the flash is
+ * mixed. */
 must_check int flash_execute(struct flash *f, const struct romfs_plan *plan, int next_fd,
 	struct flash_progress *progress, struct error *err);

@@ -55,7 +55,7 @@ static int push_op(struct differ *d, enum romfs_op_kind kind, uint64_t off, uint
 		(struct romfs_op){.off = off, .len = len, .src = src, .kind = kind};
 	if (kind == ROMFS_OP_ERASE)
 		plan->erase_count += len / d->pl->geometry->erase_block;
-	else
+	else if (kind == ROMFS_OP_PROGRAM)
 		plan->program_bytes += len;
 	return 0;
 }
@@ -266,6 +266,22 @@ static int do_blocks(struct differ *d, uint64_t from, enum phase phase)
 
 /* --- block 0 ----------------------------------------------------------------- */
 
+/* The old header is gone: else everything behind this would build a mixed tree under it. */
+static int check_invalid(struct differ *d)
+{
+	_cleanup_free_ uint8_t *blank = malloc(d->head);
+	int r;
+
+	if (!blank)
+		return -ENOMEM;
+	memset(blank, 0xFF, d->head);
+	r = io_pwrite_full(
+		d->pl->next_fd, blank, d->head, (off_t)d->pl->geometry->size);
+	if (r < 0)
+		return error_set(d->err, r, "cannot write the next image: %s", strerror(-r));
+	return push_op(d, ROMFS_OP_CHECK, 0, d->head, d->pl->geometry->size);
+}
+
 /* After this the flash holds no file system, whatever it held. */
 static int invalidate(struct differ *d)
 {
@@ -280,15 +296,19 @@ static int invalidate(struct differ *d)
 		/* The image's own bytes, one off: anything but a header. */
 		if (g->size <= d->head)
 			return 0;
-		return push_op(d, ROMFS_OP_PROGRAM, 0, d->head, 1);
+		r = push_op(d, ROMFS_OP_PROGRAM, 0, d->head, 1);
+		return r < 0 ? r : push_op(d, ROMFS_OP_CHECK, 0, d->head, 1);
 	}
-	if (g->prefix_erase && d->prefix_end)
-		return push_op(d, ROMFS_OP_ERASE, 0, d->prefix_end, 0);
+	if (g->prefix_erase && d->prefix_end) {
+		r = push_op(d, ROMFS_OP_ERASE, 0, d->prefix_end, 0);
+		return r < 0 ? r : check_invalid(d);
+	}
 	if (known && space_is_blank(d->now, block_len(d, 0)))
 		return 0;
 	if (g->prefix_erase)
 		d->prefix_end = g->erase_block;
-	return push_op(d, ROMFS_OP_ERASE, 0, g->erase_block, 0);
+	r = push_op(d, ROMFS_OP_ERASE, 0, g->erase_block, 0);
+	return r < 0 ? r : check_invalid(d);
 }
 
 /* The header comes last, in the smallest operation that there is. */
@@ -306,41 +326,83 @@ static int finish(struct differ *d)
 
 static int order(struct differ *d)
 {
+	size_t before;
 	int r = do_blocks(d, d->late ? d->block : 0, EARLY);
 
+	d->plan->way = d->plan->n_ops ? ROMFS_WAY_ERASE : ROMFS_WAY_NOTHING;
 	if (r < 0 || !d->late)
 		return r;
 	r = invalidate(d);
+	before = d->plan->n_ops;
 	if (r == 0)
 		r = do_blocks(d, d->block, LATE);
+	d->plan->way = d->plan->n_ops > before ? ROMFS_WAY_REPLACE : ROMFS_WAY_RENEW;
 	return r < 0 ? r : finish(d);
 }
 
-/* --- verify ------------------------------------------------------------------ */
+/* --- checks ------------------------------------------------------------------ */
 
-/* What was written, and the erase blocks beside it: boards have erased too much. */
-static int list_verify(struct differ *d)
+static int list_touched(struct differ *d, struct spans *s)
 {
-	uint64_t block = d->pl->geometry->erase_block, size = d->pl->geometry->size;
-	struct spans s = {0};
 	int r = 0;
 
-	for (size_t k = 0; r == 0 && k < d->plan->n_ops; k++) {
-		const struct romfs_op *op = &d->plan->ops[k];
-		uint64_t from = op->off / block * block;
-		uint64_t to = (op->off + op->len + block - 1) / block * block + block;
+	for (size_t k = 0; r == 0 && k < d->plan->n_ops; k++)
+		if (d->plan->ops[k].kind != ROMFS_OP_CHECK)
+			r = spans_push(s, d->plan->ops[k].off, d->plan->ops[k].len);
+	spans_normalize(s);
+	return r;
+}
+
+/* What was written, and the erase blocks beside it: boards have erased too much. */
+static int list_checks(struct differ *d, const struct spans *touched, struct spans *s)
+{
+	uint64_t block = d->pl->geometry->erase_block, size = d->pl->geometry->size;
+	int r = 0;
+
+	for (size_t k = 0; r == 0 && k < touched->n; k++) {
+		uint64_t from = touched->v[k].off / block * block;
+		uint64_t end = touched->v[k].off + touched->v[k].len;
+		uint64_t to = (end + block - 1) / block * block + block;
 
 		from -= MIN(from, block);
-		r = spans_push(&s, from, MIN(to, size) - from);
+		r = spans_push(s, from, MIN(to, size) - from);
 	}
-	if (r < 0) {
-		spans_done(&s);
+	spans_normalize(s);
+	return r;
+}
+
+/* Everything is checked before the last operation, and that one after it. */
+static int add_checks(struct differ *d, struct spans *checks)
+{
+	struct romfs_op last = d->plan->ops[d->plan->n_ops - 1];
+	int r = spans_cut(checks, last.off, last.len);
+
+	d->plan->n_ops--;
+	for (size_t k = 0; r == 0 && k < checks->n; k++)
+		r = push_op(d, ROMFS_OP_CHECK, checks->v[k].off, checks->v[k].len,
+			checks->v[k].off);
+	if (r == 0)
+		r = push_op(d, ROMFS_OP_CHECK, 0, 1, 0);
+	if (r < 0)
 		return r;
-	}
-	spans_normalize(&s);
-	d->plan->verify = s.v;
-	d->plan->n_verify = s.n;
-	return 0;
+	d->plan->ops[d->plan->n_ops - 1] = last;
+	return push_op(d, ROMFS_OP_CHECK, last.off, last.len, last.off);
+}
+
+static int seal(struct differ *d)
+{
+	_cleanup_(spans_done) struct spans checks = {0};
+	struct spans touched = {0};
+	int r;
+
+	if (d->plan->n_ops == 0)
+		return 0;
+	r = list_touched(d, &touched);
+	if (r == 0)
+		r = list_checks(d, &touched, &checks);
+	d->plan->touched = touched.v;
+	d->plan->n_touched = touched.n;
+	return r < 0 ? r : add_checks(d, &checks);
 }
 
 int diff_plan(const struct planning *pl, struct romfs_plan *plan, struct error *err)
@@ -359,7 +421,7 @@ int diff_plan(const struct planning *pl, struct romfs_plan *plan, struct error *
 	if (r == 0)
 		r = order(&d);
 	if (r == 0)
-		r = list_verify(&d);
+		r = seal(&d);
 	free(d.fates);
 	free(d.now);
 	free(d.next);

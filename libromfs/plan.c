@@ -191,12 +191,13 @@ void romfs_plan_free(struct romfs_plan *plan)
 	if (!plan)
 		return;
 	free(plan->ops);
-	free(plan->verify);
+	free(plan->touched);
+	free(plan->unknown);
 	free(plan);
 }
 
 int romfs_plan(const struct romfs_geometry *geometry, const struct romfs_flash *now,
-	struct romfs_tree *wanted, const struct romfs_pack_options *options,
+	enum romfs_goal goal, struct romfs_tree *wanted, const struct romfs_pack_options *options,
 	romfs_content_fn content, void *content_ctx, int next_fd, struct romfs_plan **out,
 	struct error *err)
 {
@@ -211,6 +212,7 @@ int romfs_plan(const struct romfs_geometry *geometry, const struct romfs_flash *
 	_cleanup_(romfs_plan_freep) struct romfs_plan *plan = calloc(1, sizeof(*plan));
 	int r;
 
+	(void)goal;
 	if (!plan)
 		return error_set(err, -ENOMEM, "out of memory");
 	r = planning_init(&pl, err);
@@ -226,9 +228,6 @@ int romfs_plan(const struct romfs_geometry *geometry, const struct romfs_flash *
 		if (romfs_tree_node(wanted, i)->type == ROMFS_FILE)
 			romfs_tree_node(wanted, i)->data_off = layout.place[i];
 	plan->image_size = layout.size;
-	plan->repacked = layout.kind != LAYOUT_KEEP && !layout.kept &&
-			 planning_has_image(&pl) &&
-			 romfs_tree_count(now->image->tree) > 1;
 	*out = TAKE_PTR(plan);
 	return 0;
 }

@@ -58,7 +58,7 @@ static void check_plan(const struct romfs_source *source, const struct romfs_ima
 	if (g.size == 0 || romfs_tree_add(wanted, 0, ROMFS_FILE, "new", 3, &i) < 0)
 		return;
 	romfs_tree_node(wanted, i)->size = 20;
-	if (romfs_plan(&g, &now, wanted, &options, zeros, NULL, fd, &plan, NULL) < 0)
+	if (romfs_plan(&g, &now, ROMFS_REWRITE, wanted, &options, zeros, NULL, fd, &plan, NULL) < 0)
 		return;
 	for (size_t k = 0; k < plan->n_ops; k++)
 		assert(plan->ops[k].len && plan->ops[k].off + plan->ops[k].len <= g.size);

@@ -88,7 +88,6 @@ static void program(struct nor *f, const struct romfs_op *op, uint64_t units)
 	assert_non_null(buf);
 	assert_int_equal(op->off % unit, 0);
 	assert_int_equal(op->len % unit, 0);
-	assert_true(op->src + op->len <= f->g.size);
 	assert_int_equal(io_pread_full(f->next_fd, buf, op->len, (off_t)op->src), 0);
 	for (uint64_t u = 0; u < units; u++) {
 		uint64_t off = op->off + u * unit;
@@ -102,10 +101,22 @@ static void program(struct nor *f, const struct romfs_op *op, uint64_t units)
 	free(buf);
 }
 
+static void check(struct nor *f, const struct romfs_op *op)
+{
+	uint8_t *buf = malloc(op->len);
+
+	assert_non_null(buf);
+	assert_int_equal(io_pread_full(f->next_fd, buf, op->len, (off_t)op->src), 0);
+	assert_memory_equal(f->b + op->off, buf, op->len);
+	free(buf);
+}
+
 static void run_op(struct nor *f, const struct romfs_op *op, uint64_t part, struct rng *r)
 {
 	assert_true(op->len > 0 && op->off + op->len <= f->g.size);
-	if (op->kind == ROMFS_OP_ERASE)
+	if (op->kind == ROMFS_OP_CHECK)
+		check(f, op);
+	else if (op->kind == ROMFS_OP_ERASE)
 		erase(f, op, MIN(part, op->len), r);
 	else
 		program(f, op, MIN(part, op->len / f->g.write_unit));
@@ -125,7 +136,7 @@ void nor_run(struct nor *f, const struct romfs_plan *plan, size_t done, uint64_t
 			run_op(f, op, torn, r);
 		if (op->kind == ROMFS_OP_ERASE)
 			erased += op->len / f->g.erase_block;
-		else
+		else if (op->kind == ROMFS_OP_PROGRAM)
 			programmed += op->len;
 	}
 	assert_int_equal(erased, plan->erase_count);

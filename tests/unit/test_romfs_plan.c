@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -53,7 +54,7 @@ static int plan_from(struct nor *f, const struct model *m, const struct model *o
 	int r;
 
 	*plan = NULL;
-	r = romfs_plan(&f->g, &flash, tree, &with_notes, model_content,
+	r = romfs_plan(&f->g, &flash, ROMFS_REWRITE, tree, &with_notes, model_content,
 		(void *)(uintptr_t)m, f->next_fd, plan, err);
 	if (r == 0)
 		for (uint32_t i = 1; i < romfs_tree_count(tree); i++) {
@@ -114,27 +115,47 @@ static void random_save(struct model *m, struct rng *r, uint32_t size_max, bool 
 	}
 }
 
-/* Every range that was written is verified, with its neighbours. */
-static void expect_verify(const struct nor *f, const struct romfs_plan *plan)
+/* Every range that was written is checked after its last change, with its neighbours, and
+ * all but the last operation's before that one. */
+static void expect_checks(const struct nor *f, const struct romfs_plan *plan)
 {
-	uint64_t block = f->g.erase_block;
+	uint64_t block = f->g.erase_block, size = f->g.size;
+	uint8_t *checked = calloc(1, size);
+	const struct romfs_op *last = NULL;
 
-	for (size_t k = 0; k < plan->n_verify; k++) {
-		assert_true(plan->verify[k].off + plan->verify[k].len <= f->g.size);
-		assert_true(k == 0 || plan->verify[k - 1].off + plan->verify[k - 1].len <
-					      plan->verify[k].off);
-	}
+	assert_non_null(checked);
 	for (size_t k = 0; k < plan->n_ops; k++) {
 		const struct romfs_op *op = &plan->ops[k];
-		uint64_t from = op->off - MIN(op->off, block);
-		uint64_t to = MIN(op->off + op->len + block, f->g.size);
-		size_t i = 0;
 
-		while (i < plan->n_verify &&
-			plan->verify[i].off + plan->verify[i].len < to)
-			i++;
-		assert_true(i < plan->n_verify && plan->verify[i].off <= from);
+		if (op->kind != ROMFS_OP_CHECK)
+			last = op;
+		memset(checked + op->off, op->kind == ROMFS_OP_CHECK && op->src == op->off,
+			op->len);
 	}
+	for (size_t k = 0; k < plan->n_touched; k++) {
+		const struct romfs_extent *e = &plan->touched[k];
+		uint64_t from = e->off - MIN(e->off, block);
+		uint64_t to = MIN(e->off + e->len + block, size);
+
+		assert_true(e->off + e->len <= size);
+		for (uint64_t at = from; at < to; at++)
+			if (!checked[at])
+				fail_msg("byte %llu is not checked", (unsigned long long)at);
+	}
+	for (const struct romfs_op *op = plan->ops; op < last; op++)
+		if (op->kind != ROMFS_OP_CHECK)
+			memset(checked + op->off, 0, op->len);
+	for (const struct romfs_op *op = plan->ops; op < last; op++)
+		if (op->kind == ROMFS_OP_CHECK && op->src == op->off)
+			memset(checked + op->off, 1, op->len);
+	for (uint64_t at = 0; last && at < size; at++)
+		for (size_t k = 0; k < plan->n_touched; k++)
+			if (at >= plan->touched[k].off &&
+				at < plan->touched[k].off + plan->touched[k].len &&
+				(at < last->off || at >= last->off + last->len) && !checked[at])
+				fail_msg("byte %llu is checked too late",
+					(unsigned long long)at);
+	free(checked);
 }
 
 /* --- cuts --------------------------------------------------------------------------- */
@@ -188,12 +209,15 @@ static unsigned cut_everywhere(const struct nor *f, const struct romfs_plan *pla
 	const struct model *old, const struct model *m, bool promised, struct rng *r)
 {
 	size_t step = plan->n_ops / 12 + 1;
-	uint8_t *next = malloc(f->g.size);
+	struct stat st;
+	uint8_t *next;
 	unsigned cuts = 0;
 	struct nor cut;
 
+	assert_int_equal(fstat(f->next_fd, &st), 0);
+	next = malloc((size_t)st.st_size);
 	assert_non_null(next);
-	assert_int_equal(io_pread_full(f->next_fd, next, f->g.size, 0), 0);
+	assert_int_equal(io_pread_full(f->next_fd, next, (size_t)st.st_size, 0), 0);
 	nor_init(&cut, &f->g);
 	for (size_t k = 0; k < plan->n_ops; k += k + step + 3 < plan->n_ops ? step : 1) {
 		const struct romfs_op *op = &plan->ops[k];
@@ -206,7 +230,7 @@ static unsigned cut_everywhere(const struct nor *f, const struct romfs_plan *pla
 		expect_not_mixed(&cut, old, m, k);
 		recover(&cut, plan, m, promised, rng_below(r, 4) == 0 && torn == 0, r);
 		/* The plan goes on from its own file. */
-		assert_int_equal(io_pwrite_full(f->next_fd, next, f->g.size, 0), 0);
+		assert_int_equal(io_pwrite_full(f->next_fd, next, (size_t)st.st_size, 0), 0);
 		cuts++;
 	}
 	nor_done(&cut);
@@ -275,7 +299,7 @@ static void begin(struct nor *f, struct model *m, struct rng *r, uint32_t size_m
 		g.size = (size + g.erase_block - 1) / g.erase_block * g.erase_block;
 		nor_init(&blank, &g);
 		flash = nor_flash(&blank, &image);
-		if (romfs_plan(&g, &flash, tree, NULL, model_content, m, fd, &plan,
+		if (romfs_plan(&g, &flash, ROMFS_REWRITE, tree, NULL, model_content, m, fd, &plan,
 			    NULL) == 0) {
 			assert_int_equal(io_pread_full(fd, f->b, g.size, 0), 0);
 			romfs_plan_free(plan);
@@ -326,7 +350,7 @@ static void one_round(const struct setting *s, uint64_t seed, struct totals *tot
 			totals->full++;
 			continue;
 		}
-		expect_verify(&f, plan);
+		expect_checks(&f, plan);
 		/* Half of all saves: the rest makes the partition age. */
 		if (rng_below(&r, 2))
 			totals->cuts +=
@@ -334,14 +358,14 @@ static void one_round(const struct setting *s, uint64_t seed, struct totals *tot
 		nor_run(&f, plan, plan->n_ops, 0, &r);
 		nor_expect(&f, m, need <= s->g.size);
 		totals->saves++;
-		totals->repacks += plan->repacked;
+		totals->repacks += plan->way == ROMFS_WAY_REPLACE;
 		romfs_plan_free(plan);
 
 		/* The same again is nothing. */
 		if (need <= s->g.size) {
 			assert_int_equal(plan_from(&f, m, m, &plan, &err), 0);
 			assert_int_equal(plan->n_ops, 0);
-			assert_int_equal(plan->n_verify, 0);
+			assert_int_equal(plan->way, ROMFS_WAY_NOTHING);
 			romfs_plan_free(plan);
 			assert_int_equal(plan_from(&f, m, NULL, &plan, &err), 0);
 			assert_int_equal(plan->n_ops, 0); /* written again, same bytes */
@@ -696,12 +720,12 @@ static void test_torn_header(void **state)
 		model_init(&m);
 		model_random(&m, &r, 40, 800);
 		assert_int_equal(plan_from(&f, &m, NULL, &plan, NULL), 0);
-		last = &plan->ops[plan->n_ops - 1];
+		last = &plan->ops[plan->n_ops - 2]; /* and its check */
 		assert_int_equal(last->kind, ROMFS_OP_PROGRAM);
 		assert_int_equal(last->off, 0);
 		assert_int_equal(
 			last->len, MAX((3 + units[k] - 1) / units[k] * units[k], 3));
-		nor_run(&f, plan, plan->n_ops - 1, 0, &r);
+		nor_run(&f, plan, plan->n_ops - 2, 0, &r);
 		for (uint64_t n = 0; n < last->len; n++) {
 			assert_int_not_equal(nor_sees(&f, &m), SEES_OTHER);
 			assert_int_equal(
@@ -759,7 +783,7 @@ static void test_bad_geometry(void **state)
 
 	assert_int_equal(romfs_tree_new(&tree), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		assert_int_equal(romfs_plan(&bad[i], &flash, tree, NULL, NULL, NULL, -1,
+		assert_int_equal(romfs_plan(&bad[i], &flash, ROMFS_REWRITE, tree, NULL, NULL, NULL, -1,
 					 &plan, NULL),
 			-EINVAL);
 	assert_null(plan);
