@@ -305,7 +305,9 @@ class Mount:
         argv = [ROMOUNT, "mount", "--state", state, *options]
         if target.number:
             argv += ["-p", target.number]
+        start = time.perf_counter()
         self.result = run(*argv, target.path, folder, code=code, env=case.env)
+        self.seconds = time.perf_counter() - start
         self.notes = self.result.stderr
         started = [pid for pid, name in children().items() if pid not in before]
         if self.result.returncode == 0:
