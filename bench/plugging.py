@@ -47,20 +47,39 @@ def _row(what, plugs, aim_s, closed):
         seconds(aim_s) + (", port not opened" if closed else ""), met, worst)
 
 
-def plug_in(case, quick, geometry):
+def _count(quick):
+    return 3 if quick else 10
+
+
+def known(case, quick, geometry):
     tree = beds.tree_for(geometry, quick, RANDOM)
     bed, mount = beds.filled(case, geometry, USB, tree)
     mount.unmount()
     bed.settle()
-    count = 3 if quick else 10
-    first = [PlugIn(bed, case.fresh("state"), []) for _ in range(count)]
     options = known_options()
-    known = [PlugIn(bed, mount.state, options) for _ in range(count)]
-    what = "plug-in to listed folder, %d files, " % len(tree)
-    return [_row(what + "known board", known, 0.05, True),
-            _row(what + "first time", first, 0.5, False)]
+    plugs = [PlugIn(bed, mount.state, options) for _ in range(_count(quick))]
+    return [_row("%d files, a known board" % len(tree), plugs, 0.05, True)]
+
+
+def first(case, quick, geometry, packed):
+    """What romount has written itself, or an image as other tools write it, where what
+    describes a file stands before its bytes, all over the partition."""
+    tree = beds.tree_for(geometry, quick, RANDOM)
+    if packed:
+        bed = beds.Bed(case, geometry, USB, beds.packed(case, tree))
+    else:
+        bed, mount = beds.filled(case, geometry, USB, tree)
+        mount.unmount()
+        bed.settle()
+    plugs = [PlugIn(bed, case.fresh("state"), []) for _ in range(_count(quick))]
+    what = "%d files%s, the first time" % (len(tree), " in a packed image" if packed else "")
+    return [_row(what, plugs, 0.5, False)]
 
 
 def cases():
-    return [("plug-in", True,
-             lambda case, quick: plug_in(case, quick, GEOMETRIES["block"]))]
+    block = GEOMETRIES["block"]
+    return [
+        ("plug-in/known", True, lambda case, quick: known(case, quick, block)),
+        ("plug-in/first", True, lambda case, quick: first(case, quick, block, False)),
+        ("plug-in/packed", True, lambda case, quick: first(case, quick, block, True)),
+    ]
