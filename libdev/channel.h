@@ -36,6 +36,7 @@ struct dev_channel {
 	const struct dev_board_info *info;
 	const struct board_caps *caps;
 	struct dev_geometry geometry; /* of the selected partition */
+	bool refused; /* the last error came from flash: the board still answers */
 };
 
 static inline void dev_channel_free(struct dev_channel *c)
@@ -68,7 +69,7 @@ must_check int channel_define(struct dev_channel *c, const char *code, struct er
 /* Runs a statement that holds its own checks and must raise nothing. */
 must_check int channel_run(struct dev_channel *c, const char *code, uint64_t work_ms,
 	struct repl_reply *reply, struct error *err);
-/* The board refused: -EIO with a sentence. */
+/* Flash refused: -EIO with a sentence. */
 int channel_refused(struct dev_channel *c, const char *doing, uint64_t off, int64_t code,
 	struct error *err);
 /* Bytes per step: a power of two times the write unit, so that `share` of them fit into the

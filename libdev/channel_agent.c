@@ -237,6 +237,7 @@ static int raised(struct agent *a, const struct request *q, const struct answer 
 	snprintf(shown, sizeof(shown), "%.*s", (int)MIN(got->len, sizeof(shown) - 1),
 		(const char *)q->answer);
 	text_make_printable(shown);
+	a->base.refused = true;
 	return error_set(err, -EIO, "%s: rom%u: the board raised %s",
 		repl_name(a->base.repl), a->base.geometry.number, shown);
 }

@@ -128,10 +128,11 @@ int channel_send_helpers(struct dev_channel *c, const struct dev_geometry *g, bo
 
 static int ran(struct dev_channel *c, int r, struct repl_reply *reply, struct error *err)
 {
-	if (r > 0)
-		return error_set(err, -EIO, "%s: rom%u: the board raised %s",
-			repl_name(c->repl), c->geometry.number, reply->exception);
-	return r;
+	if (r <= 0)
+		return r;
+	c->refused = true;
+	return error_set(err, -EIO, "%s: rom%u: the board raised %s", repl_name(c->repl),
+		c->geometry.number, reply->exception);
 }
 
 int channel_run(struct dev_channel *c, const char *code, uint64_t work_ms,
@@ -156,6 +157,7 @@ int channel_refused(struct dev_channel *c, const char *doing, uint64_t off, int6
 {
 	const char *name = code < 0 && code > -200 ? strerror((int)-code) : "unknown";
 
+	c->refused = true;
 	return error_set(err, -EIO,
 		"%s: rom%u: the board reported error %lld (%s) %s at 0x%llx",
 		repl_name(c->repl), c->geometry.number, (long long)code, name, doing,

@@ -171,6 +171,24 @@ static int board_program(
 	return r < 0 ? r : note(t->session, c->ops->program(c, off, buf, len, err));
 }
 
+static int board_try_program(
+	struct dev_target *base, uint64_t off, const void *buf, size_t len, struct error *err)
+{
+	struct board_target *t = board_target_of(base);
+	struct dev_channel *c;
+	int r = select_to_write(t, &c, err);
+
+	if (r < 0)
+		return r;
+	c->refused = false;
+	r = c->ops->program(c, off, buf, len, err);
+	if (r < 0 && c->refused) {
+		error_clear(err);
+		return 1;
+	}
+	return note(t->session, r);
+}
+
 /* rom_ioctl(5) answers -22 on every port of today, and block devices have nothing like it:
  * there is nothing to tell the board. */
 static int board_finish(struct dev_target *base, struct error *err)
@@ -192,6 +210,7 @@ static const struct dev_target_ops board_ops = {
 	.hash = board_hash,
 	.erase = board_erase,
 	.program = board_program,
+	.try_program = board_try_program,
 	.finish = board_finish,
 	.free = board_free,
 };
