@@ -173,7 +173,8 @@ static int look_at_flash(struct attaching *at, struct error *err)
 		 * used the next time may have been unused in the old image. */
 		if (r == 0)
 			r = flash_compare_known(at->a->flash,
-				i ? at->f->geometry.size : base_used_end(&at->a->base),
+				i ? at->f->geometry.size
+				  : flash_used_end(at->a->flash, &at->a->base),
 				on_difference, &d, err);
 		if (r == 0 && d.failure < 0)
 			r = error_set(err, d.failure, "cannot use the state directory: %s",
@@ -330,8 +331,8 @@ static int survey(struct attaching *at, const struct intent *intent, bool *ours,
 static int compare_base(struct attaching *at, bool *ours, struct error *err)
 {
 	struct differences d = {.mirror = at->f->mirror};
-	int r = flash_compare_known(
-		at->a->flash, base_used_end(&at->a->base), on_difference, &d, err);
+	int r = flash_compare_known(at->a->flash,
+		flash_used_end(at->a->flash, &at->a->base), on_difference, &d, err);
 
 	*ours = d.count == 0;
 	return r;
@@ -487,6 +488,9 @@ int attach(const struct attach_options *options, struct attached *out, struct er
 		r = flash_fetch(out->flash, 0, MAX(base_used_end(&out->base), 512u), err);
 	if (r == 0)
 		r = check_image_file(&at, err);
+	/* Where a cut is to be healed, nothing has been compared that could be relied on. */
+	if (r == 0 && flash_is_connected(out->flash) && !flash_is_mixed(out->flash))
+		flash_vouch(out->flash);
 	if (out->flash) {
 		r2 = flash_disconnect(out->flash, r == 0 ? err : NULL);
 		if (r == 0)

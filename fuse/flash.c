@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Connecting, and the mirror. Surveys are in flash_survey.c, plans in flash_execute.c. */
+/* Connecting, and the mirror. Whether flash is what we think is in flash_trust.c, surveys are
+ * in flash_survey.c, plans in flash_execute.c. */
 #include "fuse/flash.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 int flash_new(const struct flash_options *options, struct flash **out)
 {
 	_cleanup_(flash_freep) struct flash *f = calloc(1, sizeof(*f));
+	int r;
 
 	if (!f)
 		return -ENOMEM;
@@ -23,6 +25,9 @@ int flash_new(const struct flash_options *options, struct flash **out)
 	if (!f->path)
 		return -ENOMEM;
 	f->options.path = f->path;
+	r = options->is_image ? 0 : portguard_new(f->path, &f->guard);
+	if (r < 0)
+		return r;
 	*out = TAKE_PTR(f);
 	return 0;
 }
@@ -34,6 +39,7 @@ void flash_free(struct flash *f)
 	(void)!flash_disconnect(f, NULL);
 	dev_target_free(f->target);
 	flash_settled(f);
+	portguard_free(f->guard);
 	free(f->path);
 	free(f);
 }
@@ -74,10 +80,14 @@ static int open_board(struct flash *f, struct error *err)
 		.cancel_fd = f->options.cancel_fd,
 		.log = f->options.log,
 	};
-	int r = dev_session_open(f->path, &options, &f->session, err);
+	int r;
 
-	if (r < 0)
+	portguard_enter(f->guard);
+	r = dev_session_open(f->path, &options, &f->session, err);
+	if (r < 0) {
+		portguard_leave(f->guard);
 		return r;
+	}
 	return dev_session_target(f->session, f->options.partition, &f->target, err);
 }
 
@@ -127,6 +137,7 @@ int flash_connect(struct flash *f, struct error *err)
 int flash_disconnect(struct flash *f, struct error *err)
 {
 	struct dev_session *s = f->session;
+	int r;
 
 	f->trusted = false;
 	/* What was read is worth keeping, but nothing rests on it until a commit. */
@@ -138,7 +149,9 @@ int flash_disconnect(struct flash *f, struct error *err)
 	dev_target_free(f->target);
 	f->target = NULL;
 	f->session = NULL;
-	return dev_session_close(s, err);
+	r = dev_session_close(s, err);
+	portguard_leave(f->guard);
+	return r;
 }
 
 bool flash_is_connected(const struct flash *f)

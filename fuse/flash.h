@@ -75,11 +75,19 @@ must_check int flash_compare(struct flash *f, const struct romfs_extent *extents
 must_check int flash_compare_known(struct flash *f, uint64_t end, flash_differs_fn differs,
 	void *ctx, struct error *err);
 
+/* Where the bytes end that tell whether flash holds this base: those that it uses, or, where
+ * it is no image, those that say so. */
+uint64_t flash_used_end(const struct flash *f, const struct base *base);
+
 /* Between two sessions another program may have written the flash. Before anything is read
- * from it beside what the mirror knows, or written to it, all that the mirror knows of what
- * the base uses is compared, once a session: -ESTALE where it differs. Nothing to do while
- * the flash is mixed: a survey looks at everything. */
+ * from it beside what the mirror knows, or written to it, this is looked at by hashes, once a
+ * session: all that the mirror knows of what the base uses, if anybody may have had the port
+ * since that was done last (portguard.h); else the base's metadata alone, where a program that
+ * came in another way shows. -ESTALE where it differs. Nothing to do while the flash is mixed:
+ * a survey looks at everything. */
 must_check int flash_trust(struct flash *f, struct error *err);
+/* In this session, all that the mirror knows of what the base uses was found as it is. */
+void flash_vouch(struct flash *f);
 /* The base that the mirror holds; the caller's, replaced in place after commits. Until it is
  * set, nothing is compared. */
 void flash_set_base(struct flash *f, const struct base *base);

@@ -3,12 +3,14 @@
 #pragma once
 
 #include "fuse/flash.h"
+#include "fuse/portguard.h"
 
 enum block_state { BLOCK_BASE, BLOCK_NEXT, BLOCK_BLANK, BLOCK_UNKNOWN };
 
 struct flash {
 	struct flash_options options;
 	char *path;
+	struct portguard *guard;     /* NULL: an image file */
 	struct dev_session *session; /* NULL: closed, or an image file */
 	struct dev_target *target;
 	struct dev_board_info board;

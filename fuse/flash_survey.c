@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Comparing what is on the board with what the host knows, by the board's own hashes. */
+/* After a cut: what every erase block holds, by the board's own hashes. */
 #include <errno.h>
 #include <string.h>
 
 #include "fuse/flash_private.h"
 #include "util/io.h"
 
-/* Bytes per digest where everything is expected to be equal: the larger, the fewer bytes
- * over the line; a mismatch makes that much of the mirror unknown. */
-#define STEP_BYTES (64u << 10)
 /* Digests per request: 2 KiB on the line, and a reply that fits any board's buffers. */
 #define BATCH 64u
 
@@ -29,97 +26,6 @@ int flash_hash_fd(int fd, uint64_t off, size_t len, uint8_t *buf, uint8_t out[SH
 	if (r == 0)
 		sha256_of(buf, len, out);
 	return r;
-}
-
-static int compare_extent(struct flash *f, uint64_t off, uint64_t len, uint8_t *buf,
-	flash_differs_fn differs, void *ctx, struct error *err)
-{
-	uint8_t board[BATCH][SHA256_SIZE], host[SHA256_SIZE];
-
-	while (len) {
-		uint64_t part = MIN(len, (uint64_t)BATCH * STEP_BYTES);
-		uint64_t at;
-		unsigned i = 0;
-		int r = dev_target_hash(f->target, off, part, STEP_BYTES, board, err);
-
-		if (r < 0)
-			return r;
-		for (at = 0; at < part; at += STEP_BYTES, i++) {
-			size_t n = (size_t)MIN((uint64_t)STEP_BYTES, part - at);
-
-			r = flash_hash_mirror(f, off + at, n, buf, host);
-			if (r < 0 || memcmp(host, board[i], SHA256_SIZE) != 0)
-				differs(ctx, off + at, n);
-		}
-		off += part;
-		len -= part;
-	}
-	return 0;
-}
-
-int flash_compare(struct flash *f, const struct romfs_extent *extents, size_t n,
-	flash_differs_fn differs, void *ctx, struct error *err)
-{
-	_cleanup_free_ uint8_t *buf = malloc(STEP_BYTES);
-	size_t i;
-	int r;
-
-	if (!buf)
-		return -ENOMEM;
-	r = flash_connect(f, err);
-	for (i = 0; i < n && r == 0; i++)
-		r = compare_extent(f, extents[i].off, extents[i].len, buf, differs, ctx, err);
-	return r;
-}
-
-int flash_compare_known(struct flash *f, uint64_t end, flash_differs_fn differs, void *ctx,
-	struct error *err)
-{
-	uint64_t off = 0;
-	int r = 0;
-
-	while (off < end && r == 0) {
-		uint64_t gap = end, gap_len = 0;
-
-		if (!mirror_missing(f->mirror, off, end - off, &gap, &gap_len))
-			gap = end;
-		if (gap > off) {
-			const struct romfs_extent known = {off, gap - off};
-
-			r = flash_compare(f, &known, 1, differs, ctx, err);
-		}
-		off = gap + gap_len;
-	}
-	return r;
-}
-
-static void count_difference(void *ctx, uint64_t off, uint64_t len)
-{
-	(void)off;
-	(void)len;
-	++*(unsigned *)ctx;
-}
-
-int flash_trust(struct flash *f, struct error *err)
-{
-	unsigned differs = 0;
-	int r;
-
-	if (f->trusted || f->mixed || !f->base)
-		return 0;
-	r = flash_compare_known(f, base_used_end(f->base), count_difference, &differs, err);
-	if (r == 0 && differs)
-		r = error_set(err, -ESTALE,
-			"another program has changed rom%u; what you staged is kept: unmount and "
-			"mount again to see what is there now",
-			f->geometry.number);
-	f->trusted = r == 0;
-	return r;
-}
-
-void flash_set_base(struct flash *f, const struct base *base)
-{
-	f->base = base;
 }
 
 static bool matches(int r, const uint8_t a[SHA256_SIZE], const uint8_t b[SHA256_SIZE])

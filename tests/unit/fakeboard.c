@@ -4,6 +4,7 @@
 #include "tests/unit/fakeboard.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ void fakeboard_make(uint64_t size, uint32_t erase_block)
 			.address = 0x08000000},
 		.flash = malloc(size),
 		.fault_at = -1,
+		.port_fd = -1,
 	};
 	assert_non_null(fakeboard.flash);
 	memset(fakeboard.flash, 0xFF, size);
@@ -56,6 +58,7 @@ static int do_hash(struct dev_target *t, uint64_t off, uint64_t len, uint64_t st
 	uint8_t (*out)[SHA256_SIZE], struct error *err)
 {
 	fakeboard.hashes++;
+	fakeboard.hashed_bytes += len;
 	for (uint64_t at = 0; at < len; at += step)
 		sha256_of(fakeboard.flash + off + at, (size_t)MIN(step, len - at), *out++);
 	return 0;
@@ -129,6 +132,8 @@ int __wrap_dev_session_open(const char *port, const struct dev_session_options *
 	fakeboard.opens++;
 	if (fakeboard.open_result < 0)
 		return error_set(err, fakeboard.open_result, "%s cannot be opened", port);
+	/* Whoever watches the node sees it. */
+	fakeboard.port_fd = open(port, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	*out = (struct dev_session *)&fakeboard;
 	return 0;
 }
@@ -137,6 +142,9 @@ int __wrap_dev_session_close(struct dev_session *s, struct error *err)
 {
 	assert_ptr_equal(s, &fakeboard);
 	fakeboard.closes++;
+	if (fakeboard.port_fd >= 0)
+		close(fakeboard.port_fd);
+	fakeboard.port_fd = -1;
 	return 0;
 }
 
