@@ -182,8 +182,8 @@ static int try_laid(const struct planning *pl, struct layout *l, bool keep,
 	int r;
 
 	meta_done(&l->meta);
-	r = meta_init(&l->meta, pl->wanted, pl->geometry, pl->order, wants_notes(pl),
-		comfort == ROOMY, err);
+	r = meta_init(&l->meta, comfort == ROOMY ? META_FRONT_ROOMY : META_FRONT_TIGHT,
+		pl->wanted, pl->geometry, pl->order, wants_notes(pl), err);
 	if (r < 0)
 		return r;
 	reserved = reserve(pl, l->meta.size, comfort);

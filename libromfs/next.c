@@ -223,7 +223,7 @@ static int write_meta(struct planning *pl, struct layout *l, struct error *err)
 		return error_set(err, r, "cannot write the next image: %s", strerror(-r));
 	}
 	if (l->kind == LAYOUT_LAID)
-		return meta_write(&l->meta, l->place, &out);
+		return meta_write(&l->meta, 0, l->place, &out);
 	if (l->kind == LAYOUT_PACKED)
 		return pack_aside(pl, l, sink_to_next, &to, err);
 	return 0;
