@@ -18,6 +18,9 @@ struct flash {
 	struct dev_board_info board;
 	struct dev_geometry geometry;
 	bool learnt;
+	bool recalled;	     /* from memory, and not met yet */
+	char *memo_root, *memo_identity; /* of the port; NULL: none is kept */
+	atomic_bool proven, stale;
 	bool trusted; /* flash_trust has compared in this session */
 	bool stored;  /* the mirror has bytes that were not flushed */
 	const struct base *base; /* the caller's */
@@ -32,6 +35,9 @@ struct flash {
 	bool unseen_holds; /* what is UNSEEN is what the base has there */
 	int next_fd;	 /* what BLOCK_NEXT refers to; -1: none */
 };
+
+/* The memo is wrong. */
+void flash_drop_memo(struct flash *f);
 
 /* SHA-256 of bytes that the host has, by a function that reads them. */
 must_check int flash_hash_mirror(
