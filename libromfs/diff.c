@@ -142,18 +142,12 @@ static bool takes_page(
 	       (phase == LAST || is_unused(d, off + at, d->page) == (phase == EARLY));
 }
 
-/* The slots of a head stay blank: it is programmed by write units. */
+/* The slots of a head stay blank. */
 static int program_page(struct differ *d, uint64_t off, size_t at, size_t end)
 {
-	uint32_t unit = d->pl->geometry->write_unit;
-	int r = 0;
+	bool is_head = d->layout->kind == LAYOUT_HEAD && off + at < d->layout->head.size;
 
-	if (d->layout->kind != LAYOUT_HEAD || off + at >= d->layout->head.size)
-		return ops_program(&d->ops, off + at, end - at, off + at);
-	for (; r == 0 && at < end; at += unit)
-		if (d->pl->geometry->no_erase || !space_is_blank(d->next + at, unit))
-			r = ops_program(&d->ops, off + at, unit, off + at);
-	return r;
+	return ops_program_page(&d->ops, d->next + at, off + at, end - at, is_head);
 }
 
 static int program_pages(

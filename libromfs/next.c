@@ -242,13 +242,7 @@ static int write_meta(struct planning *pl, struct layout *l, struct error *err)
 {
 	struct next_file to = {pl->next_fd, 0};
 	struct romfs_out out = {.sink = sink_to_next, .ctx = &to, .err = err};
-	int r;
 
-	if (ftruncate(pl->next_fd, 0) < 0 ||
-		ftruncate(pl->next_fd, (off_t)pl->geometry->size) < 0) {
-		r = -errno;
-		return error_set(err, r, "cannot write the next image: %s", strerror(-r));
-	}
 	if (l->kind == LAYOUT_HEAD)
 		return write_head(pl, l, &out);
 	if (l->kind == LAYOUT_LAID)

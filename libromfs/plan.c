@@ -247,6 +247,17 @@ static int plan_goal(struct planning *pl, enum romfs_goal goal, struct romfs_pla
 	return save(pl, goal, plan, place, err);
 }
 
+static int open_next(const struct planning *pl, struct error *err)
+{
+	int r;
+
+	if (ftruncate(pl->next_fd, 0) == 0 &&
+		ftruncate(pl->next_fd, (off_t)pl->geometry->size) == 0)
+		return 0;
+	r = -errno;
+	return error_set(err, r, "cannot write the next image: %s", strerror(-r));
+}
+
 int romfs_plan(const struct romfs_geometry *geometry, const struct romfs_flash *now,
 	enum romfs_goal goal, struct romfs_tree *wanted, const struct romfs_pack_options *options,
 	romfs_content_fn content, void *content_ctx, int next_fd, struct romfs_plan **out,
@@ -267,6 +278,8 @@ int romfs_plan(const struct romfs_geometry *geometry, const struct romfs_flash *
 	if (!plan || !place)
 		return error_set(err, -ENOMEM, "out of memory");
 	r = planning_init(&pl, err);
+	if (r == 0)
+		r = open_next(&pl, err);
 	if (r == 0)
 		r = plan_goal(&pl, goal, plan, place, err);
 	if (r < 0)

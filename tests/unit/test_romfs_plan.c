@@ -208,12 +208,6 @@ static void recover(struct nor *cut, const struct romfs_plan *plan, const struct
 		return;
 	if (ret < 0)
 		fail_msg("no way back: %s", err.text);
-	/* A block that was read while half erased looks like any other; the host knows
-	 * better where it erases what it did not finish. */
-	if (reread)
-		for (uint64_t u = 0; u < cut->g.size / cut->g.write_unit; u++)
-			cut->written[u] = cut->written[u] &&
-					  !(cut->b[u * cut->g.write_unit] == 0xFF);
 	nor_run(cut, again, again->n_ops, 0, r);
 	nor_know(cut, true);
 	nor_expect(cut, m, promised);
