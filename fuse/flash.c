@@ -38,7 +38,7 @@ void flash_free(struct flash *f)
 {
 	if (!f)
 		return;
-	(void)!flash_disconnect(f, NULL);
+	flash_rest(f);
 	dev_target_free(f->target);
 	flash_settled(f);
 	portguard_free(f->guard);
@@ -188,12 +188,6 @@ int flash_disconnect(struct flash *f, struct error *err)
 	int r;
 
 	f->trusted = false;
-	/* What was read is worth keeping, but nothing rests on it until a commit. */
-	if (f->stored)
-		(void)!mirror_flush(f->mirror);
-	f->stored = false;
-	if (f->wear)
-		wear_save(f->wear);
 	if (!s)
 		return 0;
 	dev_target_free(f->target);
@@ -202,6 +196,27 @@ int flash_disconnect(struct flash *f, struct error *err)
 	r = dev_session_close(s, err);
 	portguard_leave(f->guard);
 	return r;
+}
+
+void flash_rest(struct flash *f)
+{
+	(void)!flash_disconnect(f, NULL);
+	/* What was read is worth keeping, but nothing rests on it until a commit. */
+	if (f->stored)
+		(void)!mirror_flush(f->mirror);
+	f->stored = false;
+	if (f->wear)
+		wear_save(f->wear);
+}
+
+bool flash_is_resting(const struct flash *f)
+{
+	return !f->session && !f->stored;
+}
+
+void flash_has_news(struct flash *f)
+{
+	f->stored = true;
 }
 
 bool flash_is_connected(const struct flash *f)
