@@ -33,6 +33,7 @@ struct commit {
 	const struct romfs_pack_options *pack;
 	struct flash_progress *progress;
 	struct snapshot *snapshot; /* owned; NULL: nothing is to be written, only tidied up */
+	atomic_bool linger; /* nobody waits: the port may stay open for what follows */
 	bool tidying; /* of those: tidying is under way, and goes on to its end */
 	unsigned steps; /* that came right before, for the same purpose */
 	/* --- the worker's --- */

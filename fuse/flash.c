@@ -147,22 +147,22 @@ static int open_once(struct flash *f, struct error *err)
 	return open_board(f, err);
 }
 
-static int open_target(struct flash *f, struct error *err)
+static int open_target(struct flash *f, unsigned busy_wait_ms, struct error *err)
 {
-	deadline_t deadline = deadline_in(f->options.busy_wait_ms);
+	deadline_t deadline = deadline_in(busy_wait_ms);
 	_cleanup_close_ int watch = portwait_watch(f->path);
 	int r = open_once(f, err);
 
-	if (r == -EBUSY && watch >= 0)
+	if (r == -EBUSY && watch >= 0 && busy_wait_ms)
 		log_to(f->options.log, LOG_NOTICE, "waiting up to %u s: %s",
-			f->options.busy_wait_ms / 1000, err->text);
-	while (r == -EBUSY && watch >= 0 &&
+			busy_wait_ms / 1000, err->text);
+	while (r == -EBUSY && watch >= 0 && busy_wait_ms &&
 		portwait_next(watch, f->path, f->options.cancel_fd, deadline) == 0)
 		r = open_once(f, err);
 	return r;
 }
 
-int flash_connect(struct flash *f, struct error *err)
+static int connect_within(struct flash *f, unsigned busy_wait_ms, struct error *err)
 {
 	struct error ignored = {0};
 	int r;
@@ -171,7 +171,7 @@ int flash_connect(struct flash *f, struct error *err)
 		return 0;
 	if (!err)
 		err = &ignored;
-	r = open_target(f, err);
+	r = open_target(f, busy_wait_ms, err);
 	if (r == 0)
 		r = learn(f, f->session ? dev_session_info(f->session) : NULL, err);
 	if (r < 0) {
@@ -180,6 +180,16 @@ int flash_connect(struct flash *f, struct error *err)
 		(void)!flash_disconnect(f, NULL);
 	}
 	return r;
+}
+
+int flash_connect(struct flash *f, struct error *err)
+{
+	return connect_within(f, f->options.busy_wait_ms, err);
+}
+
+int flash_try_connect(struct flash *f, struct error *err)
+{
+	return connect_within(f, 0, err);
 }
 
 int flash_disconnect(struct flash *f, struct error *err)
@@ -212,6 +222,19 @@ void flash_rest(struct flash *f)
 bool flash_is_resting(const struct flash *f)
 {
 	return !f->session && !f->stored;
+}
+
+void flash_note_read(struct flash *f)
+{
+	f->read = true;
+}
+
+bool flash_was_read(struct flash *f)
+{
+	bool was = f->read;
+
+	f->read = false;
+	return was;
 }
 
 void flash_has_news(struct flash *f)

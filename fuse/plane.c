@@ -316,6 +316,7 @@ static int start_worker(struct plane *p)
 		.port = o->flash.is_image ? NULL : o->flash.path,
 		.quiet_ms = p->o->quiet_ms,
 		.quiet_max_ms = p->o->quiet_ms * QUIET_MAX_FACTOR,
+		.idle_ms = p->o->idle_ms,
 		.notify = on_state,
 		.ctx = p,
 		.log = o->flash.log,

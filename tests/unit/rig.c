@@ -114,6 +114,7 @@ static void start(struct rig *r)
 		.port = r->board ? r->image : NULL,
 		.quiet_ms = r->quiet_ms,
 		.quiet_max_ms = r->quiet_ms,
+		.idle_ms = r->idle_ms,
 		.notify = on_notify,
 		.ctx = r,
 		.log = &log,
