@@ -501,11 +501,12 @@ static void test_full_and_back(void **state)
 
 		snprintf(path, sizeof(path), "f%02u", i);
 		model_add(&t.m, path, false)->size = 5000;
+		t.m.v[i].seed = 8 * i + 1;
 	}
 	assert_true(rig_save(&t));
 	/* To the last byte that a packed image can use. */
 	model_copy(&t.old, &t.m);
-	model_add(&t.m, "last", false);
+	model_add(&t.m, "last", false)->seed = 7;
 	for (uint32_t more = 5000; more; more /= 2)
 		for (size = 0; size <= g.size; model_find(&t.m, "last")->size += more) {
 			tree = model_tree(&t.m);
@@ -524,6 +525,10 @@ static void test_full_and_back(void **state)
 	nor_expect(&t.f, &t.m, false);
 	model_copy(&t.old, &t.m);
 	model_find(&t.m, "last")->size += 2;
+	tree = model_tree(&t.m);
+	assert_int_equal(romfs_pack_size(tree, NULL, &size, NULL), 0);
+	romfs_tree_free(tree);
+	assert_true(size > g.size);
 	assert_int_equal(rig_plan(&t, ROMFS_REWRITE, &t.m, &t.old, &plan, NULL), -ENOSPC);
 
 	/* As soon as there is room, saves are appended again. */
