@@ -92,6 +92,7 @@ void append_done(struct append *a)
 
 int append_init(struct append *a, struct planning *pl, struct error *err)
 {
+	const struct spans none = {0};
 	int r;
 
 	*a = (struct append){.pl = pl, .err = err};
@@ -102,6 +103,8 @@ int append_init(struct append *a, struct planning *pl, struct error *err)
 		return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
 	a->cursor = find_cursor(a);
 	r = find_room(a);
+	if (r == 0)
+		r = room_potential(&a->room, &a->room.live, &none, &a->potential);
 	if (r == 0)
 		r = meta_init(&a->meta, META_ROOT, pl->wanted, pl->geometry, pl->order,
 			pl->options && pl->options->notes, err);
@@ -231,15 +234,9 @@ int append_place(struct append *a)
 	return r == -ENOMEM ? error_set(a->err, r, "out of memory") : r;
 }
 
-int append_place_more(struct append *a, uint64_t gain)
+int append_try(struct append *a)
 {
-	uint64_t before = a->potential;
 	int r = place_items(a, true);
 
-	if (r == 0 && a->potential >= before + gain)
-		return 1;
-	memset(a->moves, 0, romfs_tree_count(a->pl->wanted) * sizeof(*a->moves));
-	if (r == 0 || r == -ENOSPC)
-		r = append_place(a);
-	return r;
+	return r == -ENOMEM ? error_set(a->err, r, "out of memory") : r;
 }

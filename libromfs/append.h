@@ -34,6 +34,6 @@ void append_done(struct append *a);
 must_check int append_init(struct append *a, struct planning *pl, struct error *err);
 /* Places what has to be written: beside the old tree, or -ENOSPC with a text. */
 must_check int append_place(struct append *a);
-/* The same with the files of a->moves: 1 if that leaves at least `gain` bytes more than
- * a->potential; else 0, and nothing has changed but a->moves. */
-must_check int append_place_more(struct append *a, uint64_t gain);
+/* The same with the files of a->moves, the front of RENEW to itself. Nothing is said for
+ * -ENOSPC, and places are lost then. */
+must_check int append_try(struct append *a);
