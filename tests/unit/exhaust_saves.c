@@ -25,12 +25,13 @@
 
 /* Blocks that are no multiple of 256 bytes have small pages: more of them go together. */
 const struct setting settings[] = {
-	{"NOR 8x256", NOR(8, 256, 1)},
-	{"NOR 8x272 by 1", NOR(8, 272, 1)},
+	{"NOR 8x256 by 1", NOR(8, 256, 1)}, /* too small to append */
 	{"NOR 8x320 by 16", NOR(8, 320, 16)},
-	{"NOR 8x1024 by 256", NOR(8, 1024, 256)},
-	{"NOR 3x1536 by 4", NOR(3, 1536, 4)},
-	{"NOR 2x2048 by 1", NOR(2, 2048, 1)},
+	{"NOR 8x656 by 1", NOR(8, 656, 1)},
+	{"NOR 4x2240 by 4", NOR(4, 2240, 4)},
+	{"NOR 8x688 by 16", NOR(8, 688, 16)},
+	{"NOR 6x2048 by 256", NOR(6, 2048, 256)},
+	{"NOR 2x2816 by 1", NOR(2, 2816, 1)},
 	{"once 8x272 by 1", ONCE(8, 272, 1)},
 	{"once 16x258 by 2", ONCE(16, 258, 2)},
 	{"once 16x260 by 4", ONCE(16, 260, 4)},

@@ -16,6 +16,7 @@ struct host {
 	unsigned tidies;  /* so many rounds this save has taken */
 	enum romfs_goal goal;
 	bool done;
+	bool tidied; /* the last plan leaves files where others have put them */
 	struct romfs_tree *wanted; /* of the last plan: where it puts everything */
 };
 

@@ -189,7 +189,7 @@ static void check_op(const struct step *t, const struct sim *s, const struct rom
 			must(!s->bad[k], "block %llu, set aside, is erased", (ull)k);
 		return;
 	}
-	must(op->src == op->off || op->src >= s->g.size,
+	must(op->src == op->off || op->src >= s->g.size || step_is_dense(t),
 		"bytes for %llu stand at %llu of the file", (ull)op->off, (ull)op->src);
 	must(op->src >= s->g.size || op->kind == ROMFS_OP_CHECK || step_is_dense(t) ||
 			op->src + op->len <= t->next_len,
@@ -248,6 +248,7 @@ static void check_checks(const struct step *t, const struct sim *s)
 	const struct romfs_plan *plan = t->plan;
 	bool *open = get(s->g.size, sizeof(*open));
 	size_t last = plan->n_ops;
+	bool programs = plan->way != ROMFS_WAY_ERASE;
 	uint64_t bare = s->g.size;
 
 	for (size_t k = 0; k < plan->n_ops; k++)
@@ -256,7 +257,7 @@ static void check_checks(const struct step *t, const struct sim *s)
 	for (size_t k = 0; k < plan->n_ops && bare == s->g.size; k++) {
 		const struct romfs_op *op = &plan->ops[k];
 
-		for (uint64_t i = 0; k == last && i < s->g.size; i++)
+		for (uint64_t i = 0; k == last && programs && i < s->g.size; i++)
 			if (open[i] && (i < op->off || i >= op->off + op->len))
 				bare = MIN(bare, i);
 		memset(open + op->off, op->kind != ROMFS_OP_CHECK, op->len);
@@ -266,6 +267,22 @@ static void check_checks(const struct step *t, const struct sim *s)
 			bare = MIN(bare, i);
 	free(open);
 	must(bare == s->g.size, "byte %llu is not checked in time", (ull)bare);
+}
+
+bool step_told;
+
+static void tell(const struct step *t)
+{
+	static const char *const kinds[] = {"erase", "program", "check"},
+				 *const ways[] = {"nothing", "erase", "append", "renew",
+					 "replace"},
+				 *const goals[] = {"save", "rewrite", "tidy", "pack"};
+
+	printf("%s: %s\n", goals[t->goal], ways[t->plan->way]);
+	for (size_t k = 0; k < t->plan->n_ops; k++)
+		printf("  %2zu %-7s %6llu +%llu  from %llu\n", k,
+			kinds[t->plan->ops[k].kind], (ull)t->plan->ops[k].off,
+			(ull)t->plan->ops[k].len, (ull)t->plan->ops[k].src);
 }
 
 void step_init(struct step *t, struct sim *s, struct romfs_plan *plan, enum romfs_goal goal,
@@ -282,6 +299,8 @@ void step_init(struct step *t, struct sim *s, struct romfs_plan *plan, enum romf
 		abort();
 	t->before = get(s->g.size, 1);
 	memcpy(t->before, s->b, s->g.size);
+	if (step_told)
+		tell(t);
 	check_counts(t, s);
 	must(!plan->n_ops || !step_is_dense(t) || t->next_len >= s->g.size,
 		"the next image has %zu bytes", t->next_len);
@@ -314,8 +333,8 @@ static uint8_t wanted_byte(const struct step *t, const struct sim *s, uint64_t o
 static void run_check(const struct step *t, const struct sim *s, const struct romfs_op *op)
 {
 	for (uint64_t off = op->off; off < op->off + op->len; off++) {
-		uint8_t want = op->src >= s->g.size ? *step_bytes(t, op, off)
-						    : wanted_byte(t, s, off);
+		uint8_t want = op->src != op->off ? *step_bytes(t, op, off)
+						  : wanted_byte(t, s, off);
 
 		must(s->b[off] == want, "byte %llu is %02x and was to be %02x", (ull)off,
 			s->b[off], want);

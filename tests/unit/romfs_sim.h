@@ -53,6 +53,7 @@ struct step {
 	bool *touched; /* by write unit */
 };
 
+extern bool step_told; /* every plan is printed */
 /* Takes the plan, and proves what can be proven before it is carried out. */
 void step_init(struct step *t, struct sim *s, struct romfs_plan *plan, enum romfs_goal goal,
 	int next_fd);

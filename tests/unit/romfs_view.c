@@ -15,6 +15,7 @@ struct board {
 	uint64_t base, mask, size;
 	uint64_t payload, end; /* addresses: of the image's records */
 	struct view *view;
+	uint8_t *read;
 };
 
 static void wrong(struct board *b, const char *why)
@@ -27,8 +28,11 @@ static uint8_t byte_at(struct board *b, uint64_t address)
 {
 	uint64_t off = (address - b->base) & b->mask;
 
-	if (off < b->size)
+	if (off < b->size) {
+		if (b->read)
+			b->read[off] = 1;
 		return b->flash[off];
+	}
 	wrong(b, "bytes outside of the partition are read");
 	return 0;
 }
@@ -171,6 +175,8 @@ static void see(struct board *b, const char *path, const struct found *f)
 		wrong(b, "data outside of the partition");
 		return;
 	}
+	if (b->read && !f->dir)
+		memset(b->read + off, 1, f->size);
 	b->view->n++;
 	b->view->digest += view_entry(path, f->dir ? NULL : b->flash + off, f->size);
 }
@@ -205,6 +211,8 @@ static void mount(struct board *b)
 	uint64_t p = b->base, next, kind;
 
 	*b->view = (struct view){0};
+	if (b->read)
+		memset(b->read, 1, 3);
 	if (b->size < 4 || memcmp(b->flash, "\xd2\xcd\x31", 3) != 0)
 		return;
 	kind = extract(b, &p, &next, b->base + b->size);
@@ -248,13 +256,15 @@ uint64_t view_entry(const char *path, const uint8_t *data, size_t size)
 	return data ? hash(mix(h, size + 2), data, size) : mix(h, 1);
 }
 
-void view_flash(const uint8_t *flash, size_t size, bool wide, struct view *out)
+void view_flash(
+	const uint8_t *flash, size_t size, bool wide, uint8_t *read, struct view *out)
 {
 	struct board b = {.flash = flash,
 		.size = size,
 		.base = wide ? UINT64_C(0x7f3210000000) : 0x90000000,
 		.mask = wide ? UINT64_MAX : UINT32_MAX,
-		.view = out};
+		.view = out,
+		.read = read};
 
 	mount(&b);
 }

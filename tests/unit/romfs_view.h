@@ -18,8 +18,10 @@ struct view {
 	unsigned walk;	   /* records of the root that every lookup passes first */
 };
 
-/* As a board with words of 64 bits (`wide`) or of 32. */
-void view_flash(const uint8_t *flash, size_t size, bool wide, struct view *out);
+/* As a board with words of 64 bits (`wide`) or of 32. `read`, if not NULL, takes a mark for
+ * each byte that was looked at: what is seen depends on no other one. */
+void view_flash(
+	const uint8_t *flash, size_t size, bool wide, uint8_t *read, struct view *out);
 
 /* What an entry adds to a digest; data is NULL for a directory. */
 uint64_t view_entry(const char *path, const uint8_t *data, size_t size);
