@@ -2,6 +2,7 @@
 #include "romfs_host.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct romfs_align aligns[] = {{"*.bin", 32}};
@@ -241,4 +242,12 @@ uint64_t host_reckon(const struct sim *s, const struct model *m)
 			(enum romfs_type)n->type, n->name_len, n->size, align);
 	}
 	return sum;
+}
+
+uint64_t host_number(const char *name, uint64_t fallback)
+{
+	const char *text = getenv(name);
+	uint64_t n = text ? strtoull(text, NULL, 10) : fallback;
+
+	return MAX(n, 1);
 }

@@ -44,3 +44,6 @@ struct sight {
 };
 struct sight sight_of(const struct model *m);
 bool sight_is(const struct view *v, struct sight s);
+
+/* From the environment, at least 1; `fallback` where there is none. */
+uint64_t host_number(const char *name, uint64_t fallback);

@@ -27,12 +27,13 @@
 #define RECOVERIES 2u /* cut again while recovering, and once more in that */
 #define REPORTS 4u /* for each thing that goes wrong */
 #define FLAWS 40u
+#define WAYS (ROMFS_WAY_REPLACE + 1u)
 
 enum sees { SEES_OLD, SEES_NEW, SEES_NONE, SEES_OTHER };
 
 struct counts {
-	uint64_t saves, refused, cuts, recovered, again, none[5], spared, failed_blocks, stuck;
-	uint64_t ways[5];
+	uint64_t saves, refused, cuts, recovered, again, none[WAYS], spared, failed_blocks, stuck;
+	uint64_t ways[WAYS];
 };
 
 /* One memory and one start; and where in them the test is. */
@@ -199,6 +200,13 @@ static enum sees judge(struct run *run, const struct passage *p, const struct se
 	return seen->by[0];
 }
 
+/* Every way on every memory has its share of the sample. */
+static void offer(struct run *run, const struct passage *p, const struct sim *s, bool none)
+{
+	states_offer(run->states, run->memory * WAYS + p->step->plan->way, case_now, s->b,
+		s->g.size, p->old, p->m, none);
+}
+
 /* --- after a cut ------------------------------------------------------------------- */
 
 static void cut_in_recovery(struct run *run, const struct passage *p, const struct sim *s,
@@ -290,8 +298,7 @@ static void cut_in_recovery(struct run *run, const struct passage *p, const stru
 	seen = look(p, cut, NULL);
 	sees = judge(run, p, &seen, &at);
 	if (run->states && rng_below(r, 16) == 0 && sees != SEES_OTHER)
-		states_offer(run->states, run->memory, case_now, cut->b, cut->g.size, p->old,
-			p->m, may_see_none(p, &at));
+		offer(run, p, cut, may_see_none(p, &at));
 	forget_or_read(p->step, cut, r);
 	recover(run, p, cut, sees, level + 1, false, r);
 }
@@ -364,8 +371,7 @@ static void after_cut(struct cutter *c, const struct cut *k, bool always, struct
 	bool bad;
 
 	if (run->states && sees != SEES_OTHER)
-		states_offer(run->states, run->memory, case_now, cut->b, cut->g.size,
-			c->passage->old, c->passage->m, may_see_none(c->passage, &k->at));
+		offer(run, c->passage, cut, may_see_none(c->passage, &k->at));
 	if (!always)
 		return;
 	bad = fail_block(run, cut, k->op, k->off, r);
@@ -656,13 +662,12 @@ static void report(const struct counts *c)
 
 static unsigned share(void)
 {
-	const char *text = getenv("ROMOUNT_SHARE");
-	unsigned long n = text ? strtoul(text, NULL, 10) : 1;
+	unsigned n = (unsigned)host_number("ROMOUNT_SHARE", 1);
 
 #ifdef __SANITIZE_ADDRESS__
-	n *= 8;
+	n *= 16;
 #endif
-	return n ? (unsigned)n : 1;
+	return n;
 }
 
 int main(int argc, char **argv)
@@ -680,7 +685,7 @@ int main(int argc, char **argv)
 	if (run->fd < 0)
 		abort();
 	if (argc == 4 && strcmp(argv[1], "--states") == 0)
-		run->states = states_new((unsigned)strtoul(argv[3], NULL, 10), n_settings);
+		run->states = states_new((unsigned)strtoul(argv[3], NULL, 10), n_settings * WAYS);
 	else if (argc == 2)
 		run->only = strtoull(argv[1], NULL, 10);
 	step_told = run->only != ALL;
