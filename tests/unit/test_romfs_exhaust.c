@@ -222,11 +222,13 @@ static void forget_or_read(const struct step *t, struct sim *s, struct rng *r)
 
 /* Brings `m` to what the cut has left, cut again on the way. */
 static void recover(struct run *run, const struct passage *p, struct sim *s,
-	enum sees sees, unsigned level, bool bad, struct rng *r)
+	enum sees sees, unsigned level, struct rng *r)
 {
 	const struct model *there =
 		sees == SEES_NEW ? p->m : (sees == SEES_OLD ? p->old : NULL);
-	bool promised = host_reckon(s, p->m) <= s->g.size;
+	/* What df promises, it promises for memory that does not fail. */
+	bool bad = memchr(s->bad, 1, s->blocks);
+	bool promised = !bad && host_reckon(s, p->m) <= s->g.size;
 	struct host h;
 	struct step t;
 	int ret;
@@ -300,7 +302,7 @@ static void cut_in_recovery(struct run *run, const struct passage *p, const stru
 	if (run->states && rng_below(r, 16) == 0 && sees != SEES_OTHER)
 		offer(run, p, cut, may_see_none(p, &at));
 	forget_or_read(p->step, cut, r);
-	recover(run, p, cut, sees, level + 1, false, r);
+	recover(run, p, cut, sees, level + 1, r);
 }
 
 /* A block that fails is set aside; what stands there by then is anything. */
@@ -368,18 +370,16 @@ static void after_cut(struct cutter *c, const struct cut *k, bool always, struct
 	struct sim *cut = &run->cut[0];
 	struct seen seen = see_cut(c, k);
 	enum sees sees = judge(run, c->passage, &seen, &k->at);
-	bool bad;
 
 	if (run->states && sees != SEES_OTHER)
 		offer(run, c->passage, cut, may_see_none(c->passage, &k->at));
 	if (!always)
 		return;
-	bad = fail_block(run, cut, k->op, k->off, r);
-	if (bad)
+	if (fail_block(run, cut, k->op, k->off, r))
 		sim_settle(cut);
 	else
 		forget_or_read(c->passage->step, cut, r);
-	recover(run, c->passage, cut, sees, 0, bad, r);
+	recover(run, c->passage, cut, sees, 0, r);
 }
 
 static void cut(struct cutter *c, const struct cut *k)
