@@ -100,8 +100,8 @@ static bool pack(struct sim *s, const struct model *m)
 
 	if (romfs_pack_size(tree, NULL, &size, NULL) < 0 || size > s->g.size)
 		return false;
-	if (romfs_pack(tree, NULL, model_content, (void *)(uintptr_t)m, take_bytes, &im, &size,
-		    NULL) < 0)
+	if (romfs_pack(tree, NULL, model_content, (void *)(uintptr_t)m, take_bytes, &im,
+		    &size, NULL) < 0)
 		abort();
 	sim_settle(s);
 	return true;
@@ -128,8 +128,8 @@ static bool make_full(struct sim *s, struct model *m)
 	return pack(s, m);
 }
 
-static enum romfs_way save(struct sim *s, int next_fd, const struct model *old,
-	const struct model *m)
+static enum romfs_way save(
+	struct sim *s, int next_fd, const struct model *old, const struct model *m)
 {
 	enum romfs_way way = ROMFS_WAY_NOTHING;
 	struct host h;
@@ -232,7 +232,8 @@ static struct model_entry *last_file(const struct model *m)
 
 static void name(char *out, size_t cap, char first, unsigned k, const struct model *m)
 {
-	snprintf(out, cap, "%s%c%u", model_find(m, "lib") && k % 2 ? "lib/" : "", first, k);
+	snprintf(out, cap, "%s%c%u", model_find(m, "lib") && k % 2 ? "lib/" : "", first,
+		k);
 }
 
 bool action_do(enum action a, unsigned k, const struct sim *s, struct model *m,

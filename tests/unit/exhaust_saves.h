@@ -33,7 +33,7 @@ enum action {
 	ACT_FILL,    /* as much as df admits */
 	ACT_REWRITE, /* with the bytes that it had */
 	ACT_MKDIR,
-	ACT_TIDY,    /* no save: the host is idle */
+	ACT_TIDY, /* no save: the host is idle */
 	ACT_END,
 };
 extern const char *const action_names[ACT_END];

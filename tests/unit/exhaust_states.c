@@ -84,7 +84,8 @@ static void print_tree(FILE *f, const struct model *m)
 
 		if (e->dir)
 			continue;
-		fprintf(f, "%s\"%s\": {\"size\": %u, \"sha256\": \"", comma, e->path, e->size);
+		fprintf(f, "%s\"%s\": {\"size\": %u, \"sha256\": \"", comma, e->path,
+			e->size);
 		print_sha(f, e);
 		fprintf(f, "\"}");
 		comma = ", ";
@@ -110,8 +111,9 @@ static char *trees_text(const struct model *old, const struct model *m)
 	return text;
 }
 
-void states_offer(struct states *states, unsigned kind, uint64_t number, const uint8_t *flash,
-	uint64_t size, const struct model *old, const struct model *m, bool none)
+void states_offer(struct states *states, unsigned kind, uint64_t number,
+	const uint8_t *flash, uint64_t size, const struct model *old,
+	const struct model *m, bool none)
 {
 	unsigned n = states->offered[kind]++;
 	struct state *s;
@@ -159,8 +161,9 @@ int states_write(const struct states *states, const char *dir)
 		r = write_image(s, dir, i);
 		if (r < 0)
 			return r;
-		fprintf(f, "{\"image\": \"%u.img\", \"case\": %" PRIu64 ", \"none\": %s, "
-			   "\"trees\": [%s]}\n",
+		fprintf(f,
+			"{\"image\": \"%u.img\", \"case\": %" PRIu64 ", \"none\": %s, "
+			"\"trees\": [%s]}\n",
 			i, s->number, s->none ? "true" : "false", s->trees);
 	}
 	return fflush(f) ? -errno : 0;

@@ -12,7 +12,8 @@ struct states *states_new(unsigned n, unsigned kinds);
 void states_free(struct states *states);
 
 /* Offers a state; `old` is NULL where no tree may be there. */
-void states_offer(struct states *states, unsigned kind, uint64_t number, const uint8_t *flash,
-	uint64_t size, const struct model *old, const struct model *m, bool none);
+void states_offer(struct states *states, unsigned kind, uint64_t number,
+	const uint8_t *flash, uint64_t size, const struct model *old,
+	const struct model *m, bool none);
 /* Files NUMBER.img and `states.json` in `dir`. */
 must_check int states_write(const struct states *states, const char *dir);

@@ -39,8 +39,8 @@ static const struct model_entry *same_content(
 }
 
 /* Files that stand on flash with the same bytes stay there, under this or another name. */
-static void place_known(const struct host *h, struct romfs_tree *tree, const struct model *m,
-	const struct model *there, const struct romfs_image *image)
+static void place_known(const struct host *h, struct romfs_tree *tree,
+	const struct model *m, const struct model *there, const struct romfs_image *image)
 {
 	for (uint32_t i = 1; i < romfs_tree_count(tree); i++) {
 		struct romfs_node *n = romfs_tree_node(tree, i);

@@ -12,8 +12,8 @@ struct host {
 	struct sim *sim;
 	int next_fd;
 	const char *rewritten; /* this file was written anew, with the bytes it had */
-	bool forgetful;	  /* what was staged is not known to stand on flash already */
-	unsigned tidies;  /* so many rounds this save has taken */
+	bool forgetful;	 /* what was staged is not known to stand on flash already */
+	unsigned tidies; /* so many rounds this save has taken */
 	enum romfs_goal goal;
 	bool done;
 	bool tidied; /* the last plan leaves files where others have put them */

@@ -213,7 +213,8 @@ static void take_touched(struct step *t, const struct sim *s)
 		must(e->len && (i == 0 || e->off > end) && e->len <= s->g.size - e->off,
 			"what is touched is not sorted and merged");
 		end = e->off + e->len;
-		for (uint64_t u = e->off / s->g.write_unit; u * s->g.write_unit < end; u++)
+		for (uint64_t u = e->off / s->g.write_unit; u * s->g.write_unit < end;
+			u++)
 			t->touched[u] = true;
 	}
 }
@@ -234,11 +235,21 @@ static void check_counts(const struct step *t, const struct sim *s)
 	}
 	must(erased == plan->erase_count, "%llu erases, said to be %llu", (ull)erased,
 		(ull)plan->erase_count);
-	must(programmed == plan->program_bytes, "%llu bytes are programmed, said to be %llu",
-		(ull)programmed, (ull)plan->program_bytes);
+	must(programmed == plan->program_bytes,
+		"%llu bytes are programmed, said to be %llu", (ull)programmed,
+		(ull)plan->program_bytes);
 	must((plan->way == ROMFS_WAY_NOTHING) == (plan->n_ops == 0),
 		"way %d with %zu operations", plan->way, plan->n_ops);
 	must(plan->way != ROMFS_WAY_ERASE || programmed == 0, "WAY_ERASE programs");
+}
+
+#define NONE UINT64_MAX
+
+static uint64_t first_open(const bool *open, uint64_t from, uint64_t to)
+{
+	const bool *found = memchr(open + from, true, to - from);
+
+	return found ? (uint64_t)(found - open) : NONE;
 }
 
 /* What any operation but the last one changes is read back in front of that; what that one
@@ -249,24 +260,22 @@ static void check_checks(const struct step *t, const struct sim *s)
 	bool *open = get(s->g.size, sizeof(*open));
 	size_t last = plan->n_ops;
 	bool programs = plan->way != ROMFS_WAY_ERASE;
-	uint64_t bare = s->g.size;
+	uint64_t bare = NONE;
 
 	for (size_t k = 0; k < plan->n_ops; k++)
 		if (plan->ops[k].kind != ROMFS_OP_CHECK)
 			last = k;
-	for (size_t k = 0; k < plan->n_ops && bare == s->g.size; k++) {
+	for (size_t k = 0; k < plan->n_ops && bare == NONE; k++) {
 		const struct romfs_op *op = &plan->ops[k];
 
-		for (uint64_t i = 0; k == last && programs && i < s->g.size; i++)
-			if (open[i] && (i < op->off || i >= op->off + op->len))
-				bare = MIN(bare, i);
+		if (k == last && programs)
+			bare = MIN(first_open(open, 0, op->off),
+				first_open(open, op->off + op->len, s->g.size));
 		memset(open + op->off, op->kind != ROMFS_OP_CHECK, op->len);
 	}
-	for (uint64_t i = 0; i < s->g.size; i++)
-		if (open[i])
-			bare = MIN(bare, i);
+	bare = MIN(bare, first_open(open, 0, s->g.size));
 	free(open);
-	must(bare == s->g.size, "byte %llu is not checked in time", (ull)bare);
+	must(bare == NONE, "byte %llu is not checked in time", (ull)bare);
 }
 
 bool step_told;
@@ -285,8 +294,8 @@ static void tell(const struct step *t)
 			(ull)t->plan->ops[k].len, (ull)t->plan->ops[k].src);
 }
 
-void step_init(struct step *t, struct sim *s, struct romfs_plan *plan, enum romfs_goal goal,
-	int next_fd)
+void step_init(struct step *t, struct sim *s, struct romfs_plan *plan,
+	enum romfs_goal goal, int next_fd)
 {
 	struct stat st;
 
@@ -330,7 +339,8 @@ static uint8_t wanted_byte(const struct step *t, const struct sim *s, uint64_t o
 	return there ? t->next[off] : t->before[off];
 }
 
-static void run_check(const struct step *t, const struct sim *s, const struct romfs_op *op)
+static void run_check(
+	const struct step *t, const struct sim *s, const struct romfs_op *op)
 {
 	for (uint64_t off = op->off; off < op->off + op->len; off++) {
 		uint8_t want = op->src != op->off ? *step_bytes(t, op, off)
@@ -380,8 +390,8 @@ void step_expect_done(const struct step *t, const struct sim *s)
 		must(s->b[off] == t->before[off] || t->touched[off / s->g.write_unit],
 			"byte %llu has changed, and is not said to be touched", (ull)off);
 		must(s->b[off] == wanted_byte(t, s, off) || is_said_unknown(t, off),
-			"byte %llu is %02x, and %02x in the next image", (ull)off, s->b[off],
-			wanted_byte(t, s, off));
+			"byte %llu is %02x, and %02x in the next image", (ull)off,
+			s->b[off], wanted_byte(t, s, off));
 	}
 }
 
@@ -389,5 +399,6 @@ void step_forget(const struct step *t, struct sim *s)
 {
 	for (uint32_t u = 0; u < s->units; u++)
 		if (t->touched[u])
-			s->unknown[(uint64_t)u * s->g.write_unit / s->g.erase_block] = true;
+			s->unknown[(uint64_t)u * s->g.write_unit / s->g.erase_block] =
+				true;
 }

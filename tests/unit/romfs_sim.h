@@ -14,10 +14,10 @@ struct sim {
 	struct romfs_geometry g;
 	uint32_t units, blocks;
 	uint8_t *b;
-	bool *programmed;  /* by write unit, since its erase */
-	bool *unknown;	   /* by erase block: the host does not know what stands there */
-	uint8_t *bad;	   /* by erase block: set aside; what is done there has no effect */
-	uint32_t *erases;  /* by erase block */
+	bool *programmed; /* by write unit, since its erase */
+	bool *unknown;	  /* by erase block: the host does not know what stands there */
+	uint8_t *bad; /* by erase block: set aside; what is done there has no effect */
+	uint32_t *erases; /* by erase block */
 };
 
 void sim_init(struct sim *s, const struct romfs_geometry *g);
@@ -55,8 +55,8 @@ struct step {
 
 extern bool step_told; /* every plan is printed */
 /* Takes the plan, and proves what can be proven before it is carried out. */
-void step_init(struct step *t, struct sim *s, struct romfs_plan *plan, enum romfs_goal goal,
-	int next_fd);
+void step_init(struct step *t, struct sim *s, struct romfs_plan *plan,
+	enum romfs_goal goal, int next_fd);
 void step_done(struct step *t);
 /* Operation `k`, whole; a CHECK that would fail ends the case. */
 void step_run_op(const struct step *t, struct sim *s, size_t k);

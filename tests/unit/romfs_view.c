@@ -86,7 +86,8 @@ static bool file_data(struct board *b, uint64_t p, uint64_t top, struct found *o
 			return true;
 		}
 		if (kind == POINTER) {
-			if (!decode(b, &p, next, &out->size) || !decode(b, &p, next, &off))
+			if (!decode(b, &p, next, &out->size) ||
+				!decode(b, &p, next, &off))
 				return false;
 			out->at = (b->payload + off) & b->mask;
 			out->dir = false;
@@ -144,7 +145,8 @@ static bool list_entry(struct board *b, uint64_t kind, uint64_t *p, uint64_t nex
 	uint64_t len;
 	size_t n = dir_len;
 
-	if (!decode(b, p, next, &len) || len > next - *p || dir_len + len + 2 > PATH_LEN) {
+	if (!decode(b, p, next, &len) || len > next - *p ||
+		dir_len + len + 2 > PATH_LEN) {
 		wrong(b, "a name that leaves its record");
 		return false;
 	}

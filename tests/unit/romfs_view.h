@@ -2,8 +2,9 @@
 /* What a board sees of a partition: ROMFS read as MicroPython's extmod/vfs_rom.c reads it,
  * written from that and with nothing of libromfs.
  *
- * Addresses and numbers have 32 or 64 bits, and wrap as they do there. Every entry that ilistdir() lists is looked up by its path as well, as
- * open() and import do: what one of them shows and the other does not is found. */
+ * Addresses and numbers have 32 or 64 bits, and wrap as they do there. Every entry that
+ * ilistdir() lists is looked up by its path as well, as open() and import do: what one of
+ * them shows and the other does not is found. */
 #pragma once
 
 #include <stdbool.h>

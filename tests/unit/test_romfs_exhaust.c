@@ -25,14 +25,15 @@
 #define NO_CUT 999999u
 #define ALL UINT64_MAX
 #define RECOVERIES 2u /* cut again while recovering, and once more in that */
-#define REPORTS 4u /* for each thing that goes wrong */
+#define REPORTS 4u    /* for each thing that goes wrong */
 #define FLAWS 40u
 #define WAYS (ROMFS_WAY_REPLACE + 1u)
 
 enum sees { SEES_OLD, SEES_NEW, SEES_NONE, SEES_OTHER };
 
 struct counts {
-	uint64_t saves, refused, cuts, recovered, again, none[WAYS], spared, failed_blocks, stuck;
+	uint64_t saves, refused, cuts, recovered, again, none[WAYS], spared,
+		failed_blocks, stuck;
 	uint64_t ways[WAYS];
 };
 
@@ -56,7 +57,7 @@ struct passage {
 	const struct step *step;
 	const struct model *old, *m; /* old: NULL where no tree was */
 	struct sight was, will;
-	bool spared; /* a header that a torn erase has left leads to anything */
+	bool spared;	    /* a header that a torn erase has left leads to anything */
 	size_t first, last; /* operations on block 0, the first and the last */
 };
 
@@ -100,12 +101,14 @@ static void report_failures(void)
 	for (unsigned i = 0; i < FLAWS && flaws[i].n; i++)
 		printf("%8u times: %s\n", flaws[i].n, flaws[i].format);
 	if (failures)
-		printf("%u cases failed; test_romfs_exhaust CASE does one alone\n", failures);
+		printf("%u cases failed; test_romfs_exhaust CASE does one alone\n",
+			failures);
 }
 
 static uint64_t number(const struct run *run, unsigned place)
 {
-	return ((run->memory * UINT64_C(10) + run->start) * 1000 + run->actions) * 1000000 +
+	return ((run->memory * UINT64_C(10) + run->start) * 1000 + run->actions) *
+		       1000000 +
 	       place;
 }
 
@@ -165,9 +168,11 @@ static bool may_see_none(const struct passage *p, const struct place *at)
 {
 	if (!p->old)
 		return true;
-	if (p->step->plan->way != ROMFS_WAY_RENEW && p->step->plan->way != ROMFS_WAY_REPLACE)
+	if (p->step->plan->way != ROMFS_WAY_RENEW &&
+		p->step->plan->way != ROMFS_WAY_REPLACE)
 		return false;
-	return (at->op > p->first || (at->op == p->first && at->begun)) && at->op <= p->last;
+	return (at->op > p->first || (at->op == p->first && at->begun)) &&
+	       at->op <= p->last;
 }
 
 static void judge_as(struct run *run, const struct passage *p, const struct seen *seen,
@@ -182,7 +187,8 @@ static void judge_as(struct run *run, const struct passage *p, const struct seen
 	else if (sees == SEES_OTHER && p->spared && at->op <= p->first)
 		;
 	else if (sees == SEES_OTHER || (sees == SEES_NONE && !none))
-		case_fail("way %d, cut in operation %zu of %zu: a board of %u bits sees %s (%s)",
+		case_fail(
+			"way %d, cut in operation %zu of %zu: a board of %u bits sees %s (%s)",
 			p->step->plan->way, at->op, p->step->plan->n_ops, wide ? 64 : 32,
 			sees == SEES_NONE ? "no file system" : "a tree that nobody wrote",
 			seen->wrong ? seen->wrong : "it is sound");
@@ -201,7 +207,8 @@ static enum sees judge(struct run *run, const struct passage *p, const struct se
 }
 
 /* Every way on every memory has its share of the sample. */
-static void offer(struct run *run, const struct passage *p, const struct sim *s, bool none)
+static void offer(
+	struct run *run, const struct passage *p, const struct sim *s, bool none)
 {
 	states_offer(run->states, run->memory * WAYS + p->step->plan->way, case_now, s->b,
 		s->g.size, p->old, p->m, none);
@@ -238,8 +245,7 @@ static void recover(struct run *run, const struct passage *p, struct sim *s,
 	while ((ret = host_next(&h, there, p->m, &t)) > 0) {
 		struct passage next;
 
-		passage_init(&next, &t, s, there,
-			t.goal == ROMFS_TIDY ? there : p->m);
+		passage_init(&next, &t, s, there, t.goal == ROMFS_TIDY ? there : p->m);
 		next.spared = sees == SEES_OTHER;
 		if (level < RECOVERIES)
 			cut_in_recovery(run, &next, s, level, r);
@@ -291,7 +297,8 @@ static void cut_in_recovery(struct run *run, const struct passage *p, const stru
 
 		for (uint32_t i = 0; i < n; i++)
 			sim_erase(cut, block + i, SIM_ERASE_ALL, r);
-		sim_erase(cut, block + n, (enum sim_erase)(1 + rng_below(r, SIM_ERASE_N - 1)), r);
+		sim_erase(cut, block + n,
+			(enum sim_erase)(1 + rng_below(r, SIM_ERASE_N - 1)), r);
 		at.begun = at.torn_erase = true;
 	}
 	run->counts->again++;
@@ -400,7 +407,8 @@ static void cut(struct cutter *c, const struct cut *k)
 	if (recovers || k->how >= 0 || run->states)
 		sim_copy(s, c->live);
 	if (k->how >= 0 && k->op->kind == ROMFS_OP_ERASE)
-		sim_erase(s, (uint32_t)(k->off / s->g.erase_block), (enum sim_erase)k->how, &r);
+		sim_erase(s, (uint32_t)(k->off / s->g.erase_block),
+			(enum sim_erase)k->how, &r);
 	else if (k->how >= 0)
 		sim_tear(s, k->off, step_bytes(c->passage->step, k->op, k->off), &r);
 	after_cut(c, k, recovers, &r);
@@ -509,10 +517,8 @@ static bool do_save(struct run *run, unsigned depth, bool idle, const char *rewr
 	const struct model *m = &run->model[depth + 1], *old = &run->model[depth];
 	bool promised = host_reckon(s, m) <= s->g.size;
 	static const uint32_t rest[SAVES] = {1, 3, 24};
-	struct cutter c = {.run = run,
-		.rest = rest[depth],
-		.live = &run->live,
-		.read = run->read};
+	struct cutter c = {
+		.run = run, .rest = rest[depth], .live = &run->live, .read = run->read};
 	struct view v;
 	struct host h;
 	struct step t;
@@ -556,7 +562,8 @@ static bool wanted(const struct run *run, unsigned depth, unsigned actions)
 	uint64_t only = run->only / 1000000 % 1000;
 
 	if (run->only == ALL)
-		return depth < SAVES || (actions + run->memory + run->start) % run->share == 0;
+		return depth < SAVES ||
+		       (actions + run->memory + run->start) % run->share == 0;
 	for (; only; only /= 10)
 		if (only == actions)
 			return true;
@@ -636,8 +643,8 @@ static void run_all(struct run *run)
 {
 	for (run->memory = 0; run->memory < n_settings; run->memory++)
 		for (run->start = 0; run->start < START_N; run->start++) {
-			if (run->only != ALL && run->only / 1000000000 !=
-							run->memory * 10u + run->start)
+			if (run->only != ALL &&
+				run->only / 1000000000 != run->memory * 10u + run->start)
 				continue;
 			run_start(run);
 		}
@@ -647,17 +654,18 @@ static void run_all(struct run *run)
 
 static void report(const struct counts *c)
 {
-	printf("%" PRIu64 " saves, %" PRIu64 " refused; steps: %" PRIu64 " erase, %" PRIu64
-	       " append, %" PRIu64 " renew, %" PRIu64 " replace\n",
+	printf("%" PRIu64 " saves, %" PRIu64 " refused; steps: %" PRIu64
+	       " erase, %" PRIu64 " append, %" PRIu64 " renew, %" PRIu64 " replace\n",
 		c->saves, c->refused, c->ways[ROMFS_WAY_ERASE], c->ways[ROMFS_WAY_APPEND],
 		c->ways[ROMFS_WAY_RENEW], c->ways[ROMFS_WAY_REPLACE]);
 	printf("%" PRIu64 " cuts, and %" PRIu64 " in %" PRIu64 " recoveries; %" PRIu64
 	       " blocks failed, %" PRIu64 " of them left too little room\n",
 		c->cuts, c->again, c->recovered, c->failed_blocks, c->stuck);
-	printf("moments without a file system: %" PRIu64 " erase, %" PRIu64 " append, %" PRIu64
-	       " renew, %" PRIu64 " replace; headers that outlived a torn erase: %" PRIu64 "\n",
-		c->none[ROMFS_WAY_ERASE], c->none[ROMFS_WAY_APPEND], c->none[ROMFS_WAY_RENEW],
-		c->none[ROMFS_WAY_REPLACE], c->spared);
+	printf("moments without a file system: %" PRIu64 " erase, %" PRIu64
+	       " append, %" PRIu64 " renew, %" PRIu64
+	       " replace; headers that outlived a torn erase: %" PRIu64 "\n",
+		c->none[ROMFS_WAY_ERASE], c->none[ROMFS_WAY_APPEND],
+		c->none[ROMFS_WAY_RENEW], c->none[ROMFS_WAY_REPLACE], c->spared);
 }
 
 static unsigned share(void)
@@ -685,7 +693,8 @@ int main(int argc, char **argv)
 	if (run->fd < 0)
 		abort();
 	if (argc == 4 && strcmp(argv[1], "--states") == 0)
-		run->states = states_new((unsigned)strtoul(argv[3], NULL, 10), n_settings * WAYS);
+		run->states = states_new(
+			(unsigned)strtoul(argv[3], NULL, 10), n_settings * WAYS);
 	else if (argc == 2)
 		run->only = strtoull(argv[1], NULL, 10);
 	step_told = run->only != ALL;

@@ -4,6 +4,7 @@
  *
  * ROMOUNT_SHARE=N does one in N of the saves; SEED=N does others. */
 #include <inttypes.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -26,7 +27,8 @@ struct life {
 };
 
 static const struct life lives[] = {
-	{"NOR", {.size = SIZE, .erase_block = BLOCK, .write_unit = 256, .twice = true}, 0, 0},
+	{"NOR", {.size = SIZE, .erase_block = BLOCK, .write_unit = 256, .twice = true}, 0,
+		0},
 	{"NOR, most of it constant",
 		{.size = SIZE, .erase_block = BLOCK, .write_unit = 1, .twice = true},
 		600u << 10, 3},
@@ -113,7 +115,8 @@ static void change(struct user *u)
 		model_remove(&u->m, e->path);
 	} else {
 		e->seed = rng_next(&u->r);
-		e->size = rng_below(&u->r, 3) ? e->size + rng_below(&u->r, 9) : some_size(u);
+		e->size = rng_below(&u->r, 3) ? e->size + rng_below(&u->r, 9)
+					      : some_size(u);
 		e->mtime_ns = rng_next(&u->r);
 	}
 }
@@ -270,7 +273,8 @@ static void expect_even_wear(struct user *u)
 		least = MIN(least, u->sim.erases[k]);
 		n++;
 	}
-	printf("  erases: %.1f a block, from %u to %" PRIu64 "; block 0: %u; %.2f a save, "
+	printf("  erases: %.1f a block, from %u to %" PRIu64
+	       "; block 0: %u; %.2f a save, "
 	       "%.2f of them while the user waits\n",
 		(double)sum / (double)n, least, worst, u->sim.erases[0],
 		(double)sum / u->n, (double)u->in_the_way / u->n);
@@ -324,8 +328,9 @@ static bool run(const struct life *life, unsigned saves)
 	printf("%s: %u saves\n", life->name, saves);
 	good = live(u, saves);
 	printf("  %u refused; %u tidied; steps: %u erase, %u append, %u renew, %u replace\n",
-		u->refused, u->tidies, u->ways[ROMFS_WAY_ERASE], u->ways[ROMFS_WAY_APPEND],
-		u->ways[ROMFS_WAY_RENEW], u->ways[ROMFS_WAY_REPLACE]);
+		u->refused, u->tidies, u->ways[ROMFS_WAY_ERASE],
+		u->ways[ROMFS_WAY_APPEND], u->ways[ROMFS_WAY_RENEW],
+		u->ways[ROMFS_WAY_REPLACE]);
 	fflush(stdout);
 	close(u->fd);
 	sim_done(&u->sim);
@@ -340,6 +345,8 @@ int main(void)
 	unsigned saves = SAVES;
 	bool good = true;
 
+	mallopt(M_MMAP_THRESHOLD, 64 << 20); /* else every plan's buffers are new pages */
+	mallopt(M_TRIM_THRESHOLD, 256 << 20);
 	seed = host_number("SEED", 1);
 	saves /= (unsigned)host_number("ROMOUNT_SHARE", 1);
 #ifdef __SANITIZE_ADDRESS__
