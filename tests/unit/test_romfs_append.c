@@ -412,7 +412,8 @@ static void test_every_memory(void **state)
 			rig_init(&t, g, 0x9E37u * (k + 1) + f);
 			if (f % 2)
 				nor_dirty(&t.f, &t.r);
-			for (unsigned n = 0; n < 60 && size_of(&t.m) < g->size * fills[f] / 100; n++)
+			for (unsigned n = 0;
+				n < 60 && size_of(&t.m) < g->size * fills[f] / 100; n++)
 				model_random(&t.m, &t.r, 1, (uint32_t)(g->size / 20));
 			if (!rig_save(&t))
 				t.m.n = 0;
