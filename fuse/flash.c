@@ -5,13 +5,16 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "fuse/flash_private.h"
 #include "fuse/portmemo.h"
 #include "fuse/portwait.h"
 #include "util/clock.h"
 
-#define FETCH_BYTES (64u << 10)
+#define FETCH_BYTES (256u << 10)
+#define BLANK_STEP (64u << 10)
+#define LOOK_FIRST (16u << 10) /* bytes of a partition's start */
 
 int flash_new(const struct flash_options *options, struct flash **out)
 {
@@ -22,6 +25,9 @@ int flash_new(const struct flash_options *options, struct flash **out)
 		return -ENOMEM;
 	f->options = *options;
 	f->next_fd = -1;
+	f->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (f->event_fd < 0)
+		return -errno;
 	atomic_init(&f->proven, true);
 	f->path = strdup(options->path);
 	if (!f->path)
@@ -42,6 +48,8 @@ void flash_free(struct flash *f)
 	dev_target_free(f->target);
 	flash_settled(f);
 	portguard_free(f->guard);
+	if (f->event_fd >= 0)
+		close(f->event_fd);
 	free(f->memo_root);
 	free(f->memo_identity);
 	free(f->path);
@@ -238,17 +246,60 @@ void flash_set_mirror(struct flash *f, struct mirror *m)
 	f->mirror = m;
 }
 
-/* Erased flash is told by its hash: 32 bytes over the line instead of 64 KiB. */
-static int is_blank(struct flash *f, uint64_t off, uint8_t *buf, size_t len, struct error *err)
+/* Whether the base says what stands there; else it may well be blank. */
+static bool is_used(const struct flash *f, uint64_t off, uint64_t len)
 {
-	uint8_t board[1][SHA256_SIZE], blank[SHA256_SIZE];
-	int r = dev_target_hash(f->target, off, len, len, board, err);
+	const struct romfs_tree *tree = f->base ? f->base->image->tree : NULL;
 
-	if (r < 0)
-		return r;
+	for (uint32_t i = 0; tree && i < romfs_tree_count(tree); i++) {
+		const struct romfs_node *n = romfs_tree_node(tree, i);
+
+		if (n->type == ROMFS_FILE && n->data_off != ROMFS_NO_OFFSET && n->size &&
+			n->data_off < off + len && off < n->data_off + n->size)
+			return true;
+	}
+	return false;
+}
+
+/* Erased flash is told by its hash: 32 bytes over the line instead of 64 KiB. All steps of
+ * the range in one request, and none where nothing is to be gained. */
+static int find_blank(struct flash *f, uint64_t off, uint64_t len,
+	uint8_t (*board)[SHA256_SIZE], bool *asked, struct error *err)
+{
+	uint64_t at;
+
+	*asked = false;
+	for (at = 0; len > BLANK_STEP && at < len && !*asked; at += BLANK_STEP)
+		*asked = !is_used(f, off + at, MIN((uint64_t)BLANK_STEP, len - at));
+	return *asked ? dev_target_hash(f->target, off, len, BLANK_STEP, board, err) : 0;
+}
+
+static bool is_blank(uint8_t *buf, size_t len, const uint8_t board[SHA256_SIZE])
+{
+	uint8_t blank[SHA256_SIZE];
+
 	memset(buf, 0xFF, len);
 	sha256_of(buf, len, blank);
-	return memcmp(board[0], blank, SHA256_SIZE) == 0;
+	return memcmp(board, blank, SHA256_SIZE) == 0;
+}
+
+/* Whole steps of which some are blank: what is not is read in one go. */
+static int read_part(struct flash *f, uint64_t off, uint8_t *buf, size_t len, struct error *err)
+{
+	uint8_t board[FETCH_BYTES / BLANK_STEP][SHA256_SIZE];
+	size_t at = 0, from = 0;
+	bool asked;
+	int r = find_blank(f, off, len, board, &asked, err);
+
+	for (; r == 0 && asked && at < len; at += BLANK_STEP) {
+		size_t n = MIN((size_t)BLANK_STEP, len - at);
+
+		if (!is_blank(buf + at, n, board[at / BLANK_STEP]))
+			continue;
+		r = dev_target_read(f->target, off + from, buf + from, at - from, err);
+		from = at + n;
+	}
+	return r < 0 ? r : dev_target_read(f->target, off + from, buf + from, len - from, err);
 }
 
 static int fetch_part(struct flash *f, uint64_t off, uint8_t *buf, size_t len, struct error *err)
@@ -260,14 +311,28 @@ static int fetch_part(struct flash *f, uint64_t off, uint8_t *buf, size_t len, s
 			"rom%u: the bytes at 0x%llx were not copied to the host before flash "
 			"changed",
 			f->geometry.number, (unsigned long long)off);
-	r = is_blank(f, off, buf, len, err);
+	r = read_part(f, off, buf, len, err);
 	if (r == 0)
-		r = dev_target_read(f->target, off, buf, len, err);
-	if (r >= 0)
 		r = mirror_store(f->mirror, off, buf, len);
-	return r < 0 ? error_prefix(err, r, "reading rom%u at 0x%llx", f->geometry.number,
-			       (unsigned long long)off)
-		     : 0;
+	if (r < 0)
+		return error_prefix(err, r, "reading rom%u at 0x%llx", f->geometry.number,
+			(unsigned long long)off);
+	(void)!eventfd_write(f->event_fd, 1);
+	return 0;
+}
+
+/* While nobody knows yet what stands where, records are being looked for: where they follow
+ * each other they are read in ever larger pieces, and one by one where files lie between. */
+static uint64_t look_ahead(struct flash *f, uint64_t start, uint64_t end)
+{
+	if (f->base)
+		return end;
+	if (start != f->looked)
+		f->look = start ? MIRROR_CHUNK : LOOK_FIRST;
+	end = MAX(end, start + f->look);
+	f->look = MIN(f->look * 2, (uint64_t)BLANK_STEP);
+	f->looked = end;
+	return end;
 }
 
 /* One run that the mirror misses, widened to whole chunks. */
@@ -275,8 +340,9 @@ static int fetch_run(struct flash *f, uint64_t off, uint64_t len, struct error *
 {
 	uint64_t start = off - off % MIRROR_CHUNK;
 	uint64_t end = MIN(f->geometry.size,
-		(off + len + MIRROR_CHUNK - 1) / MIRROR_CHUNK * MIRROR_CHUNK);
-	_cleanup_free_ uint8_t *buf = malloc(FETCH_BYTES);
+		look_ahead(f, start,
+			(off + len + MIRROR_CHUNK - 1) / MIRROR_CHUNK * MIRROR_CHUNK));
+	_cleanup_free_ uint8_t *buf = malloc(MIN(end - start, (uint64_t)FETCH_BYTES));
 	int r = 0;
 
 	if (!buf)
@@ -311,6 +377,11 @@ int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err)
 		f->stored = true;
 	}
 	return r;
+}
+
+int flash_event_fd(const struct flash *f)
+{
+	return f->event_fd;
 }
 
 int flash_keep_base(struct flash *f, struct error *err)

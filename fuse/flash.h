@@ -69,6 +69,8 @@ void flash_set_mirror(struct flash *f, struct mirror *m);
 /* Makes [off, off+len) known to the mirror, connecting if something is missing, or not
  * proven. */
 must_check int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err);
+/* Readable when the mirror has got something; eventfd_read empties it. */
+int flash_event_fd(const struct flash *f);
 /* The base image: the mirror, filled on demand. */
 struct romfs_source flash_base_source(struct flash *f);
 /* The base image as far as the mirror knows it, without asking anybody: -ENODATA. */

@@ -25,6 +25,8 @@ struct flash {
 	struct mirror *mirror;
 	bool mixed;	 /* flash may hold something between two images */
 	uint8_t *states; /* enum block_state of each erase block after a survey, or NULL */
+	uint64_t looked, look; /* end of the last look for records, and bytes of the next */
+	int event_fd;	 /* of flash_event_fd */
 	int next_fd;	 /* what BLOCK_NEXT refers to; -1: none */
 };
 

@@ -48,6 +48,7 @@ void fakeboard_remove(void)
 static int do_read(struct dev_target *t, uint64_t off, void *buf, size_t len, struct error *err)
 {
 	fakeboard.reads++;
+	fakeboard.read_bytes += len;
 	if (fakeboard.read_result < 0)
 		return error_set(err, fakeboard.read_result, "the board does not answer");
 	memcpy(buf, fakeboard.flash + off, len);
