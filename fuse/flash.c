@@ -65,7 +65,7 @@ static bool is_same_partition(const struct dev_geometry *a, const struct dev_geo
 void flash_drop_memo(struct flash *f)
 {
 	if (f->memo_root)
-		portmemo_drop(f->memo_root, f->memo_identity);
+		portmemo_drop(f->memo_root, f->memo_identity, f->options.partition);
 }
 
 /* What a later mount would show, without asking, is out of date. */
@@ -108,13 +108,22 @@ static int learn(struct flash *f, const struct dev_board_info *info, struct erro
 	return 0;
 }
 
-void flash_recall(struct flash *f, const struct dev_board_info *board,
+void flash_recall(struct flash *f, const struct portmemo *memo,
 	const struct dev_geometry *geometry)
 {
-	f->board = *board;
+	f->board = memo->board;
+	f->has_known = memo->has_known;
+	f->known = memo->known;
 	f->geometry = *geometry;
 	f->learnt = f->recalled = true;
 	atomic_store(&f->proven, false);
+}
+
+const struct dev_known *flash_known(struct flash *f)
+{
+	if (f->session && dev_session_known(f->session, &f->known) == 0)
+		f->has_known = true;
+	return f->has_known ? &f->known : NULL;
 }
 
 const atomic_bool *flash_proof(const struct flash *f)
@@ -135,6 +144,7 @@ static int open_board(struct flash *f, struct error *err)
 		.baud = f->options.baud,
 		.cancel_fd = f->options.cancel_fd,
 		.log = f->options.log,
+		.known = flash_known(f),
 	};
 	int r;
 
@@ -202,6 +212,7 @@ int flash_disconnect(struct flash *f, struct error *err)
 	f->stored = false;
 	if (!s)
 		return 0;
+	(void)flash_known(f); /* for the next one */
 	dev_target_free(f->target);
 	f->target = NULL;
 	f->session = NULL;

@@ -4,6 +4,7 @@
 
 #include "fuse/flash.h"
 #include "fuse/portguard.h"
+#include "libdev/known.h"
 
 enum block_state { BLOCK_BASE, BLOCK_NEXT, BLOCK_BLANK, BLOCK_UNKNOWN };
 
@@ -19,6 +20,8 @@ struct flash {
 	bool recalled;	     /* from memory, and not met yet */
 	char *memo_root, *memo_identity; /* of the port; NULL: none is kept */
 	atomic_bool proven, stale;
+	bool has_known;
+	struct dev_known known; /* of the last session */
 	bool trusted; /* flash_trust has compared in this session */
 	bool stored;  /* the mirror has bytes that were not flushed */
 	const struct base *base; /* the caller's */
