@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the state directory keeps of a port: which board was behind it the last time, so that
  * a folder can be shown before the port is opened. ROOT/ports/HASH, one small text file for
- * each identity and partition (FORMAT.md). A hint, never relied on: the first session finds the same
- * board, or the memo goes. Read as something that anybody may have written.
+ * each identity and partition (FORMAT.md). A hint, never relied on: the first session finds
+ * the same board, or the memo goes. Read as something that anybody may have written.
  *
  * Any thread; waits for the disk only. */
 #pragma once
