@@ -19,6 +19,8 @@ const struct dev_board_info *__wrap_dev_session_info(const struct dev_session *s
 int __wrap_dev_session_target(
 	struct dev_session *s, unsigned number, struct dev_target **out, struct error *err);
 
+int __wrap_dev_session_known(const struct dev_session *s, struct dev_known *out);
+
 struct fakeboard fakeboard;
 
 void fakeboard_make(uint64_t size, uint32_t erase_block)
@@ -49,6 +51,7 @@ void fakeboard_remove(void)
 static int do_read(struct dev_target *t, uint64_t off, void *buf, size_t len, struct error *err)
 {
 	fakeboard.reads++;
+	fakeboard.read_bytes += len;
 	if (fakeboard.read_result < 0)
 		return error_set(err, fakeboard.read_result, "the board does not answer");
 	memcpy(buf, fakeboard.flash + off, len);
@@ -178,6 +181,11 @@ const struct dev_board_info *__wrap_dev_session_info(const struct dev_session *s
 {
 	fakeboard.info.partitions[0] = fakeboard.geometry;
 	return &fakeboard.info;
+}
+
+int __wrap_dev_session_known(const struct dev_session *s, struct dev_known *out)
+{
+	return -ENODATA;
 }
 
 int __wrap_dev_session_target(

@@ -17,7 +17,7 @@ struct fakeboard {
 	uint8_t *flash;
 	int open_result; /* of the next opens, if negative */
 	int port_fd; /* of the node, while a session lasts */
-	uint64_t hashed_bytes;
+	uint64_t hashed_bytes, read_bytes;
 	unsigned opens, closes, erases, programs, reads, hashes, finishes;
 	/* The erase or program number `fault_at` (from 0), and `fault_count - 1` after it. */
 	int fault_at, fault_count, fault_code;
