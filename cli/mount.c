@@ -17,6 +17,7 @@
 
 #define ALIGNS_MAX 32u
 #define QUIET_MS 1000u
+#define IDLE_MS 10000u
 #define BUSY_WAIT_MS 10000u
 
 struct mounting {
@@ -29,16 +30,19 @@ struct mounting {
 	int report_fd; /* to the process in front; -1 in the foreground */
 };
 
-enum { OPT_STATE = 256, OPT_QUIET, OPT_ALIGN, OPT_SIZE, OPT_BAUD };
+enum { OPT_STATE = 256, OPT_QUIET, OPT_IDLE, OPT_ALIGN, OPT_SIZE, OPT_BAUD, OPT_ID, OPT_ASK };
 
 static const struct option options[] = {
 	{"partition", required_argument, NULL, 'p'},
 	{"foreground", no_argument, NULL, 'f'},
 	{"state", required_argument, NULL, OPT_STATE},
 	{"quiet", required_argument, NULL, OPT_QUIET},
+	{"idle", required_argument, NULL, OPT_IDLE},
 	{"align", required_argument, NULL, OPT_ALIGN},
 	{"size", required_argument, NULL, OPT_SIZE},
 	{"baud", required_argument, NULL, OPT_BAUD},
+	{"id", required_argument, NULL, OPT_ID},
+	{"ask", no_argument, NULL, OPT_ASK},
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
@@ -225,6 +229,11 @@ static int take_option(struct mounting *m, int c, char **argv, bool *done)
 		r = parse_number(optarg, 3600000, &n);
 		m->plane.quiet_ms = (unsigned)n;
 		break;
+	case OPT_IDLE:
+		if (strcmp(optarg, "never") != 0)
+			r = parse_number(optarg, 86400, &n);
+		m->plane.idle_ms = (unsigned)n * 1000;
+		break;
 	case OPT_ALIGN:
 		r = add_align(m, optarg, &err);
 		break;
@@ -235,6 +244,12 @@ static int take_option(struct mounting *m, int c, char **argv, bool *done)
 	case OPT_BAUD:
 		r = parse_number(optarg, 4000000, &n);
 		flash->baud = (unsigned)n;
+		break;
+	case OPT_ID:
+		m->plane.attach.id = optarg;
+		break;
+	case OPT_ASK:
+		m->plane.attach.ask = true;
 		break;
 	case 'h':
 		*done = true;
@@ -281,6 +296,7 @@ int cmd_mount(int argc, char **argv)
 {
 	struct mounting m = {
 		.plane.quiet_ms = QUIET_MS,
+		.plane.idle_ms = IDLE_MS,
 		.plane.attach.flash.busy_wait_ms = BUSY_WAIT_MS,
 		.log = {.write = log_to_stderr},
 		.report_fd = -1,
@@ -332,8 +348,12 @@ const struct cli_command cmd_mount_command = {
 		"  -f, --foreground        stay in the foreground, log to the terminal\n"
 		"      --state DIR         keep staged files below DIR\n"
 		"      --quiet MS          write flash after MS milliseconds without a change\n"
+		"      --idle SECONDS      erase what is not used any more after SECONDS without\n"
+		"                          a change (default 10), or 'never'\n"
 		"      --align PATTERN=N   align the data of files like PATTERN to N bytes\n"
 		"      --size N            an image file may grow to N bytes (as 512k, 2M)\n"
 		"      --baud N            speed of a real serial line (default 115200)\n"
+		"      --id NAME           this port's board is NAME, known from an earlier mount\n"
+		"      --ask               ask the board what it holds before showing anything\n"
 		"  -h, --help              this text\n",
 };

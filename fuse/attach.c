@@ -11,6 +11,7 @@
 #include "fuse/held.h"
 #include "fuse/intent.h"
 #include "fuse/load.h"
+#include "fuse/portmemo.h"
 #include "fuse/portwait.h"
 #include "fuse/state.h"
 #include "util/text.h"
@@ -19,12 +20,16 @@
  * it must not change while we look. */
 #define LOOKS 3u
 
+#define SYSFS "/sys"
+
 struct attaching {
 	const struct attach_options *o;
 	struct attached *a;
 	struct folder *f;
 	struct journal_header header; /* as the journal has it */
 	bool changed;		      /* frames follow its checkpoint */
+	char *root;		      /* of all state */
+	char identity[PORTIDENT_SIZE]; /* of the port; "": it has none */
 };
 
 static void note(struct attached *a, const char *fmt, ...) format_like(2, 3);
@@ -54,15 +59,15 @@ void attached_clear(struct attached *a)
 
 /* A mount that has just ended may still be writing what was staged in it: it needs the port
  * for that, so we let go of it while we wait. */
-static int lock_state(
-	struct attaching *at, const char *root, const char *key, struct error *err)
+static int lock_state(struct attaching *at, const char *key, struct error *err)
 {
 	const struct flash_options *o = &at->o->flash;
+	const char *root = at->root;
 	deadline_t deadline = deadline_in(o->busy_wait_ms);
 	unsigned partition = at->f->header.partition;
 	_cleanup_close_ int watch = -1;
 	char lock[PATH_MAX];
-	bool told = false;
+	bool told = false, was_open = flash_is_connected(at->a->flash);
 	int r;
 
 	if (snprintf(lock, sizeof(lock), "%s/%s/rom%u/lock", root, key, partition) >=
@@ -82,7 +87,7 @@ static int lock_state(
 		if (portwait_next(watch, lock, o->cancel_fd, deadline) < 0)
 			break;
 	}
-	if (r == 0)
+	if (r == 0 && was_open)
 		r = flash_connect(at->a->flash, err);
 	if (r == 0)
 		at->f->dirfd = state_fd(at->f->state);
@@ -93,12 +98,9 @@ static int open_state(struct attaching *at, struct error *err)
 {
 	const struct dev_board_info *info = flash_board(at->a->flash);
 	const char *path = at->o->flash.path;
-	_cleanup_free_ char *root = NULL, *real = NULL;
+	_cleanup_free_ char *real = NULL;
 	char key[STATE_KEY_SIZE];
-	int r = state_root(at->o->state_dir, &root, err);
 
-	if (r < 0)
-		return r;
 	if (info) {
 		state_key_board(info->unique_id, info->machine, path, key);
 	} else {
@@ -110,12 +112,13 @@ static int open_state(struct attaching *at, struct error *err)
 	snprintf(at->f->header.board, sizeof(at->f->header.board), "%s", key);
 	at->f->header.partition = flash_geometry(at->a->flash)->number;
 	at->f->header.size = flash_geometry(at->a->flash)->size;
-	return lock_state(at, root, key, err);
+	return lock_state(at, key, err);
 }
 
 static int open_folder(struct attaching *at, struct error *err)
 {
 	struct folder *f = calloc(1, sizeof(*f));
+	struct wear *wear;
 	int r;
 
 	if (!f)
@@ -132,9 +135,12 @@ static int open_folder(struct attaching *at, struct error *err)
 		r = mirror_open(f->dirfd, f->geometry.size, &f->mirror, err);
 	if (r == 0)
 		r = node_table_new(&f->nodes);
+	if (r == 0)
+		r = wear_open(f->dirfd, f->geometry.size, f->geometry.erase_block, &wear);
 	if (r < 0)
 		return error_set(err, r, "cannot use the state directory: %s", strerror(-r));
 	flash_set_mirror(at->a->flash, f->mirror);
+	flash_set_wear(at->a->flash, wear);
 	return 0;
 }
 
@@ -173,7 +179,8 @@ static int look_at_flash(struct attaching *at, struct error *err)
 		 * used the next time may have been unused in the old image. */
 		if (r == 0)
 			r = flash_compare_known(at->a->flash,
-				i ? at->f->geometry.size : base_used_end(&at->a->base),
+				i ? at->f->geometry.size
+				  : flash_used_end(at->a->flash, &at->a->base),
 				on_difference, &d, err);
 		if (r == 0 && d.failure < 0)
 			r = error_set(err, d.failure, "cannot use the state directory: %s",
@@ -275,7 +282,7 @@ static int set_aside(struct attaching *at, const struct error *why, struct error
 		return error_set(err, -errno, "cannot set the damaged journal aside: %s",
 			strerror(errno));
 	/* The image of a commit under way may hold the only whole copy of what was staged. */
-	if (intent_read(f->dirfd, &intent) == 0) {
+	if (intent_read(f->dirfd, &intent) == 0 && !intent_is_light(&intent)) {
 		char image[64];
 
 		snprintf(image, sizeof(image), "image.damaged-%u", i);
@@ -295,7 +302,7 @@ static bool same_print(const uint8_t a[SHA256_SIZE], const uint8_t b[SHA256_SIZE
 }
 
 /* Whether the base image of the mirror is the one that the staged changes rest on; reads it,
- * asking the board only for what the mirror never had. */
+ * asking the board only for what the mirror does not know. */
 static int read_old_base(struct attaching *at, bool *same, struct error *err)
 {
 	const struct romfs_source source = flash_base_source(at->a->flash);
@@ -319,44 +326,99 @@ static int survey(struct attaching *at, const struct intent *intent, bool *ours,
 	int r;
 
 	flash_set_mixed(at->a->flash);
-	r = flash_survey(at->a->flash, TAKE_FD(next_fd), &census, err);
+	r = flash_survey(at->a->flash, TAKE_FD(next_fd), false, &census, err);
 	if (r < 0)
 		return r;
 	*ours = census.unknown <= intent->strangers;
 	return 0;
 }
 
-/* Without a commit under way, flash must be the base to the last used byte that we know. */
-static int compare_base(struct attaching *at, bool *ours, struct error *err)
+/* Whether flash is what the mirror knows of it, up to here. */
+static int compare_known(struct attaching *at, uint64_t end, bool *ours, struct error *err)
 {
 	struct differences d = {.mirror = at->f->mirror};
-	int r = flash_compare_known(
-		at->a->flash, base_used_end(&at->a->base), on_difference, &d, err);
+	int r = flash_compare_known(at->a->flash, end, on_difference, &d, err);
 
 	*ours = d.count == 0;
 	return r;
 }
 
-/* A crash may have come when the mirror had put its map behind the image already. */
-static int cut_to_size(const struct folder *f, const char *name)
+static bool has_all_bytes(const struct folder *f)
 {
-	_cleanup_close_ int fd = openat(f->dirfd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	const struct node *root = node_root(f->nodes);
 
-	if (fd < 0)
-		return -errno;
-	return ftruncate(fd, (off_t)f->geometry.size) < 0 ? -errno : 0;
+	for (const struct node *n = root; n; n = node_next(root, n))
+		if (n->content.kind == CONTENT_BASE &&
+			!mirror_has(f->mirror, n->content.off, n->content.size))
+			return false;
+	return true;
+}
+
+/* A commit that wrote the front of flash anew was under way: it is known block by block what
+ * flash holds. Where an append had been torn before it, the mirror does not know the front of
+ * the base; the intent says which one it was, and the mirror has its files. */
+static int look_at_mixture(
+	struct attaching *at, const struct intent *intent, bool *ours, struct error *err)
+{
+	bool same = false, kept = has_all_bytes(at->f);
+	int r = read_old_base(at, &same, err);
+
+	if (r == 0 && !same)
+		same = kept && same_print(intent->base, at->header.base);
+	if (r < 0 || !same)
+		return r;
+	memcpy(at->a->base.fingerprint, at->header.base, SHA256_SIZE);
+	return survey(at, intent, ours, err);
+}
+
+/* An append was under way. What the mirror knows was not touched by it, so that must be as it
+ * was. Flash shows the base, or the tree that it should get, or, where a slot was torn, none:
+ * that is healed by the next commit. */
+static int look_at_append(
+	struct attaching *at, const struct intent *intent, bool *ours, struct error *err)
+{
+	bool same = false, done;
+	int r = read_old_base(at, &same, err);
+
+	if (r == 0)
+		r = compare_known(at, at->f->geometry.size, ours, err);
+	if (r < 0 || !*ours)
+		return r;
+	done = same_print(at->a->base.fingerprint, intent->next);
+	*ours = same || same_print(intent->base, at->header.base);
+	if (same || !*ours)
+		return 0;
+	if (done) {
+		memcpy(at->header.base, intent->next, SHA256_SIZE);
+		return 0;
+	}
+	*ours = at->a->base.image->status != ROMFS_VALID;
+	flash_set_doubtful(at->a->flash);
+	memcpy(at->a->base.fingerprint, at->header.base, SHA256_SIZE);
+	return 0;
+}
+
+/* Flash must be the base to the last used byte that we know. */
+static int look_without_intent(struct attaching *at, bool *ours, struct error *err)
+{
+	bool same = false;
+	int r = read_old_base(at, &same, err);
+
+	return r < 0 || !same ? r
+			      : compare_known(at, flash_used_end(at->a->flash, &at->a->base),
+					ours, err);
 }
 
 /* The last commit was done but for taking its image over. */
 static int finish_adoption(struct attaching *at, const struct intent *intent, struct error *err)
 {
-	/* An image of another size is no mirror of this partition. */
-	int r = at->header.size == at->f->header.size ? cut_to_size(at->f, intent->next_name)
-						      : -ENOENT;
+	struct error why = {0};
+	int r = 0;
 
-	if (r == 0)
-		r = mirror_adopt(at->f->mirror, at->f->dirfd, intent->next_name, err);
-	if (r < 0 && r != -ENOENT)
+	if (!intent_is_light(intent))
+		r = mirror_adopt(at->f->mirror, at->f->dirfd, intent->next_name, &why);
+	/* It was adopted already, or is the image of a partition of another size. */
+	if (r < 0 && r != -ENOENT && r != -EUCLEAN)
 		return error_set(err, r, "cannot take over the new image: %s", strerror(-r));
 	intent_remove(at->f->dirfd);
 	return 0;
@@ -378,17 +440,35 @@ static const char *why_not_for_this(
 	return "this partition had another size when the changes were staged";
 }
 
+/* The journal rests on what flash shows, whichever of the two it is. */
+static int settle_append(struct attaching *at, const struct intent *intent, struct error *err)
+{
+	struct folder *f = at->f;
+	int r = 0;
+
+	if (flash_is_doubtful(at->a->flash))
+		return 0;
+	/* What was staged behind the checkpoint stands in it then. */
+	f->header.dirty = true;
+	if (same_print(f->header.base, intent->next))
+		r = folder_rewrite_journal(f, &f->header, err);
+	if (r == 0)
+		intent_remove(f->dirfd);
+	return r;
+}
+
 /* Staged changes are there: take them up, or hold them. */
 static int take_up(struct attaching *at, struct intent *intent, struct error *err)
 {
 	struct folder *f = at->f;
 	const char *why = why_not_for_this(at, intent);
-	bool same = false, ours = false;
-	int r;
+	bool ours = false;
+	int r = 0;
 
-	r = why ? 0 : read_old_base(at, &same, err);
-	if (r == 0 && same)
-		r = intent ? survey(at, intent, &ours, err) : compare_base(at, &ours, err);
+	if (!why)
+		r = !intent		      ? look_without_intent(at, &ours, err)
+			: intent_is_light(intent) ? look_at_append(at, intent, &ours, err)
+						  : look_at_mixture(at, intent, &ours, err);
 	if (r < 0)
 		return r;
 	if (!ours) {
@@ -403,9 +483,13 @@ static int take_up(struct attaching *at, struct intent *intent, struct error *er
 	at->header.size = f->header.size;
 	f->header = at->header;
 	folder_recount(f); /* tells junk from what flash shall hold */
+	r = intent && intent_is_light(intent) ? settle_append(at, intent, err) : 0;
+	if (r < 0)
+		return r;
 	/* The first commit heals, or writes what waits. */
-	f->change = intent || !load_is_image(f, at->a->base.image->tree);
-	if (intent)
+	f->change = flash_is_mixed(at->a->flash) || flash_is_doubtful(at->a->flash) ||
+		    !load_is_image(f, at->a->base.image->tree);
+	if (intent && f->change)
 		note(at->a, "an earlier update of rom%u was interrupted; it is written again now",
 			f->header.partition);
 	return 0;
@@ -466,29 +550,161 @@ static int check_image_file(const struct attaching *at, struct error *err)
 	return r;
 }
 
+/* --- from memory --- */
+
+/* The memo of this port, if it tells of this partition, and of the directory that the board
+ * it describes would get. */
+static const struct dev_geometry *find_memo(struct attaching *at, struct portmemo *memo)
+{
+	const struct flash_options *o = &at->o->flash;
+	const struct dev_geometry *g;
+	char key[STATE_KEY_SIZE];
+
+	if (at->o->ask || !at->identity[0] ||
+		portmemo_read(at->root, at->identity, o->partition, memo) < 0)
+		return NULL;
+	state_key_board(memo->board.unique_id, memo->board.machine, o->path, key);
+	g = portmemo_partition(memo, o->partition);
+	if (strcmp(key, memo->key) != 0 || !g || g->kind == DEV_TARGET_READONLY)
+		return NULL;
+	return g;
+}
+
+/* Whether the journal rests on the image that the mirror knows, and all of that image's
+ * records are known, and nothing but junk is staged. */
+static bool is_all_known(struct attaching *at)
+{
+	const struct romfs_source source = flash_known_source(at->a->flash);
+	struct folder *f = at->f;
+	struct intent intent;
+
+	if (read_journal(at, NULL) < 0 || intent_read(f->dirfd, &intent) != -ENOENT ||
+		why_not_for_this(at, NULL) || at->header.size != f->header.size ||
+		base_read(&source, &at->a->base, NULL) < 0)
+		return false;
+	folder_recount(f); /* tells junk from what flash shall hold */
+	return at->a->base.image->status == ROMFS_VALID &&
+		same_print(at->a->base.fingerprint, at->header.base) &&
+		load_is_image(f, at->a->base.image->tree);
+}
+
+/* 1: the folder stands; 0: the board must be asked. */
+static int recall(struct attaching *at, struct error *err)
+{
+	struct portmemo memo;
+	const struct dev_geometry *g = find_memo(at, &memo);
+	int r;
+
+	if (!g)
+		return 0;
+	flash_recall(at->a->flash, &memo, g);
+	r = open_folder(at, err);
+	if (r < 0 || !is_all_known(at))
+		return r < 0 ? r : 0;
+	at->f->header = at->header;
+	at->f->proven = flash_proof(at->a->flash);
+	return 1;
+}
+
+/* So that the next mount can do without the board. */
+static void remember(struct attaching *at)
+{
+	struct portmemo memo = {.board = *flash_board(at->a->flash)};
+	const struct dev_known *known = flash_known(at->a->flash);
+	struct error err = {0};
+
+	memo.has_known = known != NULL;
+	if (known)
+		memo.known = *known;
+
+	snprintf(memo.identity, sizeof(memo.identity), "%s", at->identity);
+	state_key_board(memo.board.unique_id, memo.board.machine, at->o->flash.path, memo.key);
+	if (portmemo_write(at->root, &memo, at->o->flash.partition, &err) < 0)
+		log_to(at->o->flash.log, LOG_WARNING, "%s", err.text);
+}
+
+/* --- all of it --- */
+
+static int ask_board(struct attaching *at, struct error *err)
+{
+	const struct flash_options *o = &at->o->flash;
+	struct attached *a = at->a;
+	int r = flash_connect(a->flash, err);
+
+	if (r == 0 && flash_geometry(a->flash)->kind == DEV_TARGET_READONLY)
+		r = error_set(
+			err, -EROFS, "rom%u of this board cannot be written", o->partition);
+	if (r == 0)
+		r = open_folder(at, err);
+	if (r == 0)
+		r = load(at, err);
+	/* A file is copied in no time, and then it may change under us as it likes. */
+	if (r == 0 && o->is_image && !flash_is_mixed(a->flash))
+		r = flash_fetch(a->flash, 0, MAX(base_used_end(&a->base), 512u), err);
+	if (r == 0)
+		r = check_image_file(at, err);
+	/* Where a cut is to be healed, nothing has been compared that could be relied on. */
+	if (r == 0 && flash_is_connected(a->flash) && !flash_is_mixed(a->flash))
+		flash_vouch(a->flash);
+	if (r == 0 && at->identity[0])
+		remember(at);
+	return r;
+}
+
+static int start(struct attaching *at, struct error *err)
+{
+	int r = flash_new(&at->o->flash, &at->a->flash);
+
+	if (r == 0 && at->identity[0])
+		r = flash_set_memo(at->a->flash, at->root, at->identity);
+	return r < 0 ? error_set(err, r, "cannot start: %s", strerror(-r)) : 0;
+}
+
+/* Where memory does not do, nothing of what was tried stays. */
+static int attach_somehow(struct attaching *at, struct error *err)
+{
+	int r = start(at, err);
+
+	if (r == 0)
+		r = recall(at, err);
+	if (r != 0)
+		return MIN(r, 0);
+	if (at->f) {
+		attached_clear(at->a);
+		at->f = NULL;
+		r = start(at, err);
+	}
+	return r < 0 ? r : ask_board(at, err);
+}
+
+static int identify(struct attaching *at, struct error *err)
+{
+	const struct attach_options *o = at->o;
+	int r = state_root(o->state_dir, &at->root, err);
+
+	if (r < 0 || o->flash.is_image)
+		return r;
+	r = portident_of(SYSFS, o->flash.path, o->id, at->identity);
+	if (r == -EINVAL)
+		return error_set(err, r, "'%s' is no name for a board", o->id);
+	if (r < 0)
+		at->identity[0] = '\0';
+	return 0;
+}
+
 int attach(const struct attach_options *options, struct attached *out, struct error *err)
 {
 	struct attaching at = {.o = options, .a = out};
 	int r, r2;
 
 	*out = (struct attached){0};
-	r = flash_new(&options->flash, &out->flash);
+	r = identify(&at, err);
 	if (r == 0)
-		r = flash_connect(out->flash, err);
-	if (r == 0 && flash_geometry(out->flash)->kind == DEV_TARGET_READONLY)
-		r = error_set(err, -EROFS, "rom%u of this board cannot be written",
-			options->flash.partition);
-	if (r == 0)
-		r = open_folder(&at, err);
-	if (r == 0)
-		r = load(&at, err);
-	/* A file is copied in no time, and then it may change under us as it likes. */
-	if (r == 0 && options->flash.is_image && !flash_is_mixed(out->flash))
-		r = flash_fetch(out->flash, 0, MAX(base_used_end(&out->base), 512u), err);
-	if (r == 0)
-		r = check_image_file(&at, err);
+		r = attach_somehow(&at, err);
+	free(at.root);
 	if (out->flash) {
 		r2 = flash_disconnect(out->flash, r == 0 ? err : NULL);
+		flash_rest(out->flash);
 		if (r == 0)
 			r = r2;
 	}

@@ -7,8 +7,8 @@
 #include <sys/epoll.h>
 
 #include "fuse/commit.h"
+#include "fuse/handover.h"
 #include "fuse/portwait.h"
-#include "util/io.h"
 
 #define RETRY_MIN_MS 2000u
 #define RETRY_MAX_MS 600000u
@@ -26,16 +26,20 @@ struct committer {
 	uint64_t first_change_us; /* of what is not on flash yet; 0: nothing */
 	uint64_t last_change_us;
 	unsigned retry_ms;
+	sd_event_source *idle; /* when nobody has wanted anything for a while */
+	bool wrote; /* this mount has: what it left is for it to tidy up */
 	struct error err;
-	/* The image on flash, while the mirror could not take its file over; "": it has. */
-	char adopting[INTENT_NAME_MAX];
-	struct base next;
+	struct handover handover;
+	unsigned steps; /* made in a row, for what is to be written */
 	struct worker_job quiet_job;
 	bool quiet_asked, quiet; /* the job is queued; its done() runs */
 	uint64_t commits, erased_blocks, programmed_bytes;
 };
 
 static void start(struct committer *c);
+static void plan_idle_work(struct committer *c, unsigned in_ms);
+static void arm_idle(struct committer *c, uint64_t at_us);
+static void on_tidied(struct worker_job *j);
 
 static uint64_t now_us(struct committer *c)
 {
@@ -64,10 +68,14 @@ static bool has_leftovers(const struct folder *f)
 	return false;
 }
 
+static bool is_flash_well(const struct committer *c)
+{
+	return !flash_is_mixed(c->o.flash) && !flash_is_doubtful(c->o.flash);
+}
+
 static bool is_settled(const struct committer *c)
 {
-	return !folder_is_staged(c->o.folder) && !flash_is_mixed(c->o.flash) &&
-		!has_leftovers(c->o.folder);
+	return !folder_is_staged(c->o.folder) && is_flash_well(c) && !has_leftovers(c->o.folder);
 }
 
 /* When the tree has been quiet for long enough, by what is known now. */
@@ -128,6 +136,8 @@ int committer_new(const struct committer_options *options, struct committer **ou
 	if (!c)
 		return -ENOMEM;
 	c->o = *options;
+	c->handover = (struct handover){
+		.folder = options->folder, .flash = options->flash, .base = options->base};
 	*out = c;
 	return 0;
 }
@@ -156,7 +166,8 @@ void committer_free(struct committer *c)
 	answer(c, UINT64_MAX, -ECANCELED);
 	sd_event_source_disable_unref(c->timer);
 	sd_event_source_disable_unref(c->watch);
-	base_clear(&c->next);
+	sd_event_source_disable_unref(c->idle);
+	handover_done(&c->handover);
 	free(c);
 }
 
@@ -191,6 +202,8 @@ void committer_sync(struct committer *c, struct committer_waiter *w)
 	}
 	w->next = c->waiters;
 	c->waiters = w;
+	if (c->running)
+		atomic_store(&c->running->linger, false);
 	start(c);
 }
 
@@ -256,71 +269,12 @@ static void failed(struct committer *c, int r, const struct error *err, uint64_t
 	if (!c->err.text[0])
 		snprintf(c->err.text, sizeof(c->err.text), "%s", strerror(-r));
 	c->retry_ms = c->retry_ms ? MIN(c->retry_ms * 2, RETRY_MAX_MS) : RETRY_MIN_MS;
-	if (heals_by_itself(r) || c->adopting[0]) {
+	if (heals_by_itself(r) || handover_is_open(&c->handover)) {
 		watch_port(c);
 		arm(c, now_us(c) + (uint64_t)c->retry_ms * 1000);
 	}
 	c->o.notify(c->o.ctx);
 	answer(c, change, r);
-}
-
-/* The journal rests on the image that flash holds; the mirror becomes that image. Until it
- * has, nothing can be read from it and nothing committed, and the intent stands: whoever
- * attaches instead of us does the same. */
-static int take_over(struct committer *c, struct error *err)
-{
-	struct folder *f = c->o.folder;
-	struct error why = {0};
-	int r = mirror_adopt(f->mirror, f->dirfd, c->adopting, &why);
-
-	/* Renamed, and only its directory was not flushed. */
-	if (r < 0 && faccessat(f->dirfd, c->adopting, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
-		f->base_away = false;
-		r = io_sync_dir(f->dirfd, ".");
-	}
-	if (r < 0) {
-		if (err && !err->code)
-			*err = why;
-		return error_prefix(err, r, "cannot take over the new image");
-	}
-	f->base_away = false;
-	c->adopting[0] = '\0';
-	intent_remove(f->dirfd);
-	flash_settled(c->o.flash);
-	base_clear(c->o.base);
-	*c->o.base = c->next;
-	c->next = (struct base){0};
-	return 0;
-}
-
-/* The flash holds the snapshot. Everything that refers to the old base changes over in an
- * order that a crash can stop anywhere: the journal says which base it rests on, and the
- * intent stands until base and journal agree (attach.c reads them so). */
-static int adopt(struct committer *c, struct commit *job, struct error *err)
-{
-	struct folder *f = c->o.folder;
-	struct journal_header header = f->header;
-	uint64_t before = f->on_flash;
-	int r = job->rewritten ? snapshot_save_strays(f, job->snapshot) : 0;
-
-	if (r < 0)
-		return error_set(err, r, "cannot keep open files on the host: %s", strerror(-r));
-	snapshot_committed(f, job->snapshot);
-	if (job->rewritten)
-		memcpy(header.base, job->next.fingerprint, SHA256_SIZE);
-	header.dirty = folder_needs_journal(f);
-	r = folder_rewrite_journal(f, &header, err);
-	if (r < 0) {
-		snapshot_undo(f, job->snapshot, before);
-		return r;
-	}
-	if (!job->rewritten)
-		return 0;
-	memcpy(c->adopting, job->next_name, sizeof(c->adopting));
-	c->next = job->next;
-	job->next = (struct base){0};
-	f->base_away = true;
-	return take_over(c, err);
 }
 
 /* All that can be staged is, also behind one that cannot: the first error. */
@@ -366,27 +320,51 @@ static void succeeded(struct committer *c, uint64_t change)
 		committer_changed(c);
 }
 
+/* What was asked for is on flash, verified, and the port is closed. Who waits need not wait
+ * for the host's own books: a crash before they are kept finds the intent, and the same
+ * tree on flash. */
+static void answer_early(struct committer *c, const struct commit *job)
+{
+	bool light = job->outcome == COMMIT_DONE && !job->next_name[0];
+
+	if (light && !has_leftovers(c->o.folder))
+		answer(c, job->snapshot->change, 0);
+}
+
 static void on_done(struct worker_job *j)
 {
 	struct commit *job = container_of(j, struct commit, job);
 	struct committer *c = job->job_ctx;
 	uint64_t change = job->snapshot->change;
 	int r = j->dropped ? -ECANCELED : job->result;
+	bool step, alone = !c->waiters;
 
+	/* Somebody came to wait when the job had decided to leave the port open. */
+	if (r == 0 && c->waiters && job->outcome != COMMIT_STEP)
+		(void)!flash_disconnect(c->o.flash, NULL);
+	if (r == 0) {
+		answer_early(c, job);
+		r = handover_take(&c->handover, job, &job->err);
+	}
 	c->running = NULL;
-	if (r == 0)
-		r = adopt(c, job, &job->err);
+	step = r == 0 && job->outcome == COMMIT_STEP;
+	c->steps = step ? c->steps + 1 : 0;
 	c->erased_blocks += job->erased_blocks;
 	c->programmed_bytes += job->programmed_bytes;
-	c->commits += r == 0 && job->rewritten;
+	c->commits += r == 0 && job->outcome == COMMIT_DONE;
+	c->wrote |= r == 0 && job->outcome != COMMIT_NOTHING;
 	if (r < 0)
 		failed(c, r, &job->err, change);
+	else if (step)
+		start(c);
 	else
 		succeeded(c, change);
 	/* Who asked for what came later has not been told yet. */
 	if (c->waiters && !j->dropped)
 		start(c);
 	commit_free(job);
+	if (!j->dropped)
+		plan_idle_work(c, alone ? 0 : c->o.idle_ms);
 }
 
 /* What went wrong on the host the last time: before anything else is done to flash, the
@@ -395,7 +373,7 @@ static int mend(struct committer *c, struct error *err)
 {
 	struct folder *f = c->o.folder;
 	struct journal_header header = f->header;
-	int r = c->adopting[0] ? take_over(c, err) : 0;
+	int r = handover_is_open(&c->handover) ? handover_resume(&c->handover, err) : 0;
 
 	if (r < 0)
 		return r;
@@ -450,6 +428,19 @@ static void wait_for_quiet(struct committer *c)
 	worker_submit(c->o.worker, &c->quiet_job, true);
 }
 
+static void submit(struct committer *c, struct commit *job)
+{
+	atomic_init(&job->linger, c->o.idle_ms && !c->waiters);
+	job->flash = c->o.flash;
+	job->base = c->o.base;
+	job->dirfd = c->o.folder->dirfd;
+	job->pack = c->o.folder->pack;
+	job->progress = &c->progress;
+	job->job_ctx = c;
+	c->running = job;
+	worker_submit(c->o.worker, &job->job, false);
+}
+
 static void start(struct committer *c)
 {
 	struct folder *f = c->o.folder;
@@ -459,13 +450,13 @@ static void start(struct committer *c)
 
 	if (c->running)
 		return;
-	if (c->adopting[0] && !c->quiet) {
+	if (handover_is_open(&c->handover) && !c->quiet) {
 		wait_for_quiet(c);
 		return;
 	}
 	r = mend(c, &err);
 	(void)!stage_leftovers(f, NULL); /* succeeded() tells */
-	if (r == 0 && !folder_is_staged(f) && !flash_is_mixed(c->o.flash)) {
+	if (r == 0 && !folder_is_staged(f) && is_flash_well(c)) {
 		succeeded(c, f->change);
 		return;
 	}
@@ -478,22 +469,105 @@ static void start(struct committer *c)
 	disarm(c);
 	atomic_store(&c->progress.done, 0);
 	atomic_store(&c->progress.total, 0);
-	job->flash = c->o.flash;
-	job->base = c->o.base;
-	job->dirfd = f->dirfd;
-	job->pack = f->pack;
-	job->progress = &c->progress;
 	job->job.done = on_done;
-	job->job_ctx = c;
-	c->running = job;
-	worker_submit(c->o.worker, &job->job, false);
+	job->steps = c->steps;
+	submit(c, job);
 	c->o.notify(c->o.ctx);
+}
+
+/* --- idle work ------------------------------------------------------------------------- */
+
+/* Only what this mount has left behind, and only while nobody wants anything. */
+static bool may_tidy(const struct committer *c)
+{
+	return c->o.idle_ms && c->wrote && !c->running && !c->waiters && !c->err.code &&
+		is_settled(c);
+}
+
+static void start_tidying(struct committer *c, bool under_way)
+{
+	struct commit *job;
+
+	if (!may_tidy(c) || commit_new(NULL, &job) < 0)
+		return;
+	job->tidying = under_way;
+	job->job.done = on_tidied;
+	(void)flash_was_read(c->o.flash);
+	submit(c, job);
+}
+
+/* A step that found the port held by somebody, or the board gone, is not worth a word; it is
+ * made after the next commit. One that was cut is healed like any commit. */
+static void on_tidied(struct worker_job *j)
+{
+	struct commit *job = container_of(j, struct commit, job);
+	struct committer *c = job->job_ctx;
+	int r = j->dropped ? -ECANCELED : job->result;
+	bool more;
+
+	if (r == 0)
+		r = handover_take(&c->handover, job, &job->err);
+	c->running = NULL;
+	c->erased_blocks += job->erased_blocks;
+	c->programmed_bytes += job->programmed_bytes;
+	more = r == 0 && job->tidied;
+	if (r < 0 && !j->dropped && (!is_flash_well(c) || handover_is_open(&c->handover)))
+		failed(c, r, &job->err, UINT64_MAX);
+	commit_free(job);
+	if (j->dropped)
+		return;
+	if (c->waiters)
+		start(c);
+	else if (!is_settled(c))
+		committer_changed(c);
+	else if (more && flash_was_read(c->o.flash))
+		plan_idle_work(c, c->o.idle_ms);
+	else if (more)
+		start_tidying(c, true);
+}
+
+static int on_idle(sd_event_source *s, uint64_t us, void *data)
+{
+	struct committer *c = data;
+	uint64_t due = c->last_change_us + (uint64_t)c->o.idle_ms * 1000;
+
+	(void)s;
+	if (us < due)
+		arm_idle(c, due);
+	else
+		start_tidying(c, false);
+	return 0;
+}
+
+static void arm_idle(struct committer *c, uint64_t at_us)
+{
+	int r;
+
+	if (!c->idle)
+		r = sd_event_add_time(c->o.event, &c->idle, CLOCK_MONOTONIC, at_us, 100000,
+			on_idle, c);
+	else
+		r = sd_event_source_set_time(c->idle, at_us);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(c->idle, SD_EVENT_ONESHOT);
+	if (r < 0)
+		log_to(c->o.log, LOG_ERR, "no timer for tidying up: %s", strerror(-r));
+}
+
+static void plan_idle_work(struct committer *c, unsigned in_ms)
+{
+	if (!may_tidy(c))
+		return;
+	if (in_ms == 0)
+		start_tidying(c, false);
+	else
+		arm_idle(c, now_us(c) + (uint64_t)in_ms * 1000);
 }
 
 void committer_status(const struct committer *c, struct committer_status *out)
 {
 	*out = (struct committer_status){
-		.state = c->running		? COMMITTER_WRITING
+		.state = c->running && c->running->snapshot ? COMMITTER_WRITING
 			: c->err.code		? COMMITTER_FAILED
 			: is_settled(c)		? COMMITTER_CLEAN
 						: COMMITTER_STAGED,

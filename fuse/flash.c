@@ -1,28 +1,41 @@
 /* SPDX-License-Identifier: MIT */
-/* Connecting, and the mirror. Surveys are in flash_survey.c, plans in flash_execute.c. */
+/* Connecting, and the mirror. Whether flash is what we think is in flash_trust.c, surveys are
+ * in flash_survey.c, plans in flash_execute.c. */
 #include "fuse/flash.h"
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "fuse/flash_private.h"
+#include "fuse/portmemo.h"
 #include "fuse/portwait.h"
 #include "util/clock.h"
 
-#define FETCH_BYTES (64u << 10)
+#define FETCH_BYTES (256u << 10)
+#define LOOK_MAX (64u << 10)
+#define LOOK_FIRST (16u << 10) /* bytes of a partition's start */
 
 int flash_new(const struct flash_options *options, struct flash **out)
 {
 	_cleanup_(flash_freep) struct flash *f = calloc(1, sizeof(*f));
+	int r;
 
 	if (!f)
 		return -ENOMEM;
 	f->options = *options;
 	f->next_fd = -1;
+	f->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (f->event_fd < 0)
+		return -errno;
+	atomic_init(&f->proven, true);
 	f->path = strdup(options->path);
 	if (!f->path)
 		return -ENOMEM;
 	f->options.path = f->path;
+	r = options->is_image ? 0 : portguard_new(f->path, &f->guard);
+	if (r < 0)
+		return r;
 	*out = TAKE_PTR(f);
 	return 0;
 }
@@ -31,9 +44,14 @@ void flash_free(struct flash *f)
 {
 	if (!f)
 		return;
-	(void)!flash_disconnect(f, NULL);
+	flash_rest(f);
 	dev_target_free(f->target);
 	flash_settled(f);
+	portguard_free(f->guard);
+	if (f->event_fd >= 0)
+		close(f->event_fd);
+	free(f->memo_root);
+	free(f->memo_identity);
 	free(f->path);
 	free(f);
 }
@@ -44,27 +62,80 @@ static bool is_same_partition(const struct dev_geometry *a, const struct dev_geo
 		a->write_unit == b->write_unit;
 }
 
-static int learn(struct flash *f, const struct dev_board_info *info, struct error *err)
+void flash_drop_memo(struct flash *f)
 {
-	const struct dev_geometry *g = &f->target->geometry;
+	if (f->memo_root)
+		portmemo_drop(f->memo_root, f->memo_identity, f->options.partition);
+}
 
-	if (!f->learnt) {
-		if (info)
-			f->board = *info;
-		f->geometry = *g;
-		f->learnt = true;
-		return 0;
-	}
+/* What a later mount would show, without asking, is out of date. */
+static bool is_same_firmware(const struct dev_board_info *a, const struct dev_board_info *b)
+{
+	return strcmp(a->machine, b->machine) == 0 && strcmp(a->firmware, b->firmware) == 0;
+}
+
+static int meet_again(struct flash *f, const struct dev_board_info *info, struct error *err)
+{
 	if (info && strcmp(info->unique_id, f->board.unique_id) != 0)
 		return error_set(err, -ENODEV,
 			"%s: another board answers there now (id %s instead of %s); attach the "
 			"first one again, or unmount",
 			f->path, info->unique_id, f->board.unique_id);
-	if (!is_same_partition(g, &f->geometry))
+	if (!is_same_partition(&f->target->geometry, &f->geometry))
 		return error_set(err, -ENODEV,
 			"%s: partition rom%u has changed its geometry; unmount and mount again",
 			f->path, f->options.partition);
+	if (info && f->recalled && !is_same_firmware(info, &f->board))
+		flash_drop_memo(f);
+	f->recalled = false;
 	return 0;
+}
+
+static int learn(struct flash *f, const struct dev_board_info *info, struct error *err)
+{
+	int r;
+
+	if (f->learnt) {
+		r = meet_again(f, info, err);
+		if (r < 0)
+			flash_drop_memo(f);
+		return r;
+	}
+	if (info)
+		f->board = *info;
+	f->geometry = f->target->geometry;
+	f->learnt = true;
+	return 0;
+}
+
+void flash_recall(struct flash *f, const struct portmemo *memo,
+	const struct dev_geometry *geometry)
+{
+	f->board = memo->board;
+	f->has_known = memo->has_known;
+	f->known = memo->known;
+	f->geometry = *geometry;
+	f->learnt = f->recalled = true;
+	atomic_store(&f->proven, false);
+}
+
+const struct dev_known *flash_known(struct flash *f)
+{
+	if (f->session && dev_session_known(f->session, &f->known) == 0)
+		f->has_known = true;
+	return f->has_known ? &f->known : NULL;
+}
+
+const atomic_bool *flash_proof(const struct flash *f)
+{
+	return &f->proven;
+}
+
+int flash_set_memo(struct flash *f, const char *root, const char *identity)
+{
+	f->memo_root = strdup(root);
+	f->memo_identity = strdup(identity);
+	return f->memo_root && f->memo_identity ? 0 : -ENOMEM;
 }
 
 static int open_board(struct flash *f, struct error *err)
@@ -73,11 +144,16 @@ static int open_board(struct flash *f, struct error *err)
 		.baud = f->options.baud,
 		.cancel_fd = f->options.cancel_fd,
 		.log = f->options.log,
+		.known = flash_known(f),
 	};
-	int r = dev_session_open(f->path, &options, &f->session, err);
+	int r;
 
-	if (r < 0)
+	portguard_enter(f->guard);
+	r = dev_session_open(f->path, &options, &f->session, err);
+	if (r < 0) {
+		portguard_leave(f->guard);
 		return r;
+	}
 	return dev_session_target(f->session, f->options.partition, &f->target, err);
 }
 
@@ -89,22 +165,22 @@ static int open_once(struct flash *f, struct error *err)
 	return open_board(f, err);
 }
 
-static int open_target(struct flash *f, struct error *err)
+static int open_target(struct flash *f, unsigned busy_wait_ms, struct error *err)
 {
-	deadline_t deadline = deadline_in(f->options.busy_wait_ms);
+	deadline_t deadline = deadline_in(busy_wait_ms);
 	_cleanup_close_ int watch = portwait_watch(f->path);
 	int r = open_once(f, err);
 
-	if (r == -EBUSY && watch >= 0)
+	if (r == -EBUSY && watch >= 0 && busy_wait_ms)
 		log_to(f->options.log, LOG_NOTICE, "waiting up to %u s: %s",
-			f->options.busy_wait_ms / 1000, err->text);
-	while (r == -EBUSY && watch >= 0 &&
+			busy_wait_ms / 1000, err->text);
+	while (r == -EBUSY && watch >= 0 && busy_wait_ms &&
 		portwait_next(watch, f->path, f->options.cancel_fd, deadline) == 0)
 		r = open_once(f, err);
 	return r;
 }
 
-int flash_connect(struct flash *f, struct error *err)
+static int connect_within(struct flash *f, unsigned busy_wait_ms, struct error *err)
 {
 	struct error ignored = {0};
 	int r;
@@ -113,7 +189,7 @@ int flash_connect(struct flash *f, struct error *err)
 		return 0;
 	if (!err)
 		err = &ignored;
-	r = open_target(f, err);
+	r = open_target(f, busy_wait_ms, err);
 	if (r == 0)
 		r = learn(f, f->session ? dev_session_info(f->session) : NULL, err);
 	if (r < 0) {
@@ -124,21 +200,65 @@ int flash_connect(struct flash *f, struct error *err)
 	return r;
 }
 
+int flash_connect(struct flash *f, struct error *err)
+{
+	return connect_within(f, f->options.busy_wait_ms, err);
+}
+
+int flash_try_connect(struct flash *f, struct error *err)
+{
+	return connect_within(f, 0, err);
+}
+
 int flash_disconnect(struct flash *f, struct error *err)
 {
 	struct dev_session *s = f->session;
+	int r;
 
 	f->trusted = false;
+	if (!s)
+		return 0;
+	(void)flash_known(f); /* for the next one */
+	dev_target_free(f->target);
+	f->target = NULL;
+	f->session = NULL;
+	r = dev_session_close(s, err);
+	portguard_leave(f->guard);
+	return r;
+}
+
+void flash_rest(struct flash *f)
+{
+	(void)!flash_disconnect(f, NULL);
 	/* What was read is worth keeping, but nothing rests on it until a commit. */
 	if (f->stored)
 		(void)!mirror_flush(f->mirror);
 	f->stored = false;
-	if (!s)
-		return 0;
-	dev_target_free(f->target);
-	f->target = NULL;
-	f->session = NULL;
-	return dev_session_close(s, err);
+	if (f->wear)
+		wear_save(f->wear);
+}
+
+bool flash_is_resting(const struct flash *f)
+{
+	return !f->session && !f->stored;
+}
+
+void flash_note_read(struct flash *f)
+{
+	f->read = true;
+}
+
+bool flash_was_read(struct flash *f)
+{
+	bool was = f->read;
+
+	f->read = false;
+	return was;
+}
+
+void flash_has_news(struct flash *f)
+{
+	f->stored = true;
 }
 
 bool flash_is_connected(const struct flash *f)
@@ -146,9 +266,21 @@ bool flash_is_connected(const struct flash *f)
 	return f->session != NULL;
 }
 
+const struct log_sink *flash_log(const struct flash *f)
+{
+	return f->options.log;
+}
+
 const struct dev_geometry *flash_geometry(const struct flash *f)
 {
 	return &f->geometry;
+}
+
+enum dev_twice flash_twice(const struct flash *f)
+{
+	if (f->geometry.twice != DEV_TWICE_UNKNOWN || !f->wear)
+		return f->geometry.twice;
+	return wear_twice(f->wear);
 }
 
 struct romfs_geometry flash_romfs_geometry(const struct flash *f)
@@ -159,6 +291,7 @@ struct romfs_geometry flash_romfs_geometry(const struct flash *f)
 		.write_unit = f->geometry.write_unit,
 		.no_erase = f->geometry.no_erase,
 		.prefix_erase = f->geometry.prefix_erase,
+		.twice = flash_twice(f) == DEV_TWICE_YES,
 	};
 }
 
@@ -172,17 +305,19 @@ void flash_set_mirror(struct flash *f, struct mirror *m)
 	f->mirror = m;
 }
 
-/* Erased flash is told by its hash: 32 bytes over the line instead of 64 KiB. */
-static int is_blank(struct flash *f, uint64_t off, uint8_t *buf, size_t len, struct error *err)
+void flash_set_wear(struct flash *f, struct wear *w)
 {
-	uint8_t board[1][SHA256_SIZE], blank[SHA256_SIZE];
-	int r = dev_target_hash(f->target, off, len, len, board, err);
+	f->wear = w;
+}
 
-	if (r < 0)
-		return r;
-	memset(buf, 0xFF, len);
-	sha256_of(buf, len, blank);
-	return memcmp(board[0], blank, SHA256_SIZE) == 0;
+struct mirror *flash_mirror(const struct flash *f)
+{
+	return f->mirror;
+}
+
+const struct wear *flash_wear(const struct flash *f)
+{
+	return f->wear;
 }
 
 static int fetch_part(struct flash *f, uint64_t off, uint8_t *buf, size_t len, struct error *err)
@@ -194,14 +329,28 @@ static int fetch_part(struct flash *f, uint64_t off, uint8_t *buf, size_t len, s
 			"rom%u: the bytes at 0x%llx were not copied to the host before flash "
 			"changed",
 			f->geometry.number, (unsigned long long)off);
-	r = is_blank(f, off, buf, len, err);
+	r = dev_target_read(f->target, off, buf, len, err);
 	if (r == 0)
-		r = dev_target_read(f->target, off, buf, len, err);
-	if (r >= 0)
 		r = mirror_store(f->mirror, off, buf, len);
-	return r < 0 ? error_prefix(err, r, "reading rom%u at 0x%llx", f->geometry.number,
-			       (unsigned long long)off)
-		     : 0;
+	if (r < 0)
+		return error_prefix(err, r, "reading rom%u at 0x%llx", f->geometry.number,
+			(unsigned long long)off);
+	(void)!eventfd_write(f->event_fd, 1);
+	return 0;
+}
+
+/* While nobody knows yet what stands where, records are being looked for: where they follow
+ * each other they are read in ever larger pieces, and one by one where files lie between. */
+static uint64_t look_ahead(struct flash *f, uint64_t start, uint64_t end)
+{
+	if (f->base)
+		return end;
+	if (start != f->looked)
+		f->look = start ? MIRROR_CHUNK : LOOK_FIRST;
+	end = MAX(end, start + f->look);
+	f->look = MIN(f->look * 2, (uint64_t)LOOK_MAX);
+	f->looked = end;
+	return end;
 }
 
 /* One run that the mirror misses, widened to whole chunks. */
@@ -209,8 +358,9 @@ static int fetch_run(struct flash *f, uint64_t off, uint64_t len, struct error *
 {
 	uint64_t start = off - off % MIRROR_CHUNK;
 	uint64_t end = MIN(f->geometry.size,
-		(off + len + MIRROR_CHUNK - 1) / MIRROR_CHUNK * MIRROR_CHUNK);
-	_cleanup_free_ uint8_t *buf = malloc(FETCH_BYTES);
+		look_ahead(f, start,
+			(off + len + MIRROR_CHUNK - 1) / MIRROR_CHUNK * MIRROR_CHUNK));
+	_cleanup_free_ uint8_t *buf = malloc(MIN(end - start, (uint64_t)FETCH_BYTES));
 	int r = 0;
 
 	if (!buf)
@@ -231,6 +381,10 @@ int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err)
 
 	if (end < off || end > f->geometry.size)
 		return error_set(err, -EINVAL, "a read beyond the partition");
+	/* What only the user can mend is not tried again and again: that stops the board's
+	 * program every time. */
+	if (len && !f->mixed && !atomic_load(&f->proven))
+		r = flash_is_stale(f) ? flash_stale_error(f, err) : flash_trust(f, err);
 	while (r == 0 && mirror_missing(f->mirror, off, end - off, &at, &run)) {
 		r = flash_connect(f, err);
 		if (r == 0)
@@ -241,6 +395,11 @@ int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err)
 		f->stored = true;
 	}
 	return r;
+}
+
+int flash_event_fd(const struct flash *f)
+{
+	return f->event_fd;
 }
 
 int flash_keep_base(struct flash *f, struct error *err)
@@ -267,6 +426,21 @@ static int read_base(void *ctx, uint64_t off, void *buf, size_t len, struct erro
 	return r < 0 ? error_set(err, r, "the copy of rom%u on this computer: %s",
 			       f->geometry.number, strerror(-r))
 		     : 0;
+}
+
+static int read_known(void *ctx, uint64_t off, void *buf, size_t len, struct error *err)
+{
+	const struct flash *f = ctx;
+	int r = mirror_read(f->mirror, off, buf, len);
+
+	return r < 0 ? error_set(err, r, "these bytes of rom%u are not known",
+			       f->geometry.number)
+		     : 0;
+}
+
+struct romfs_source flash_known_source(struct flash *f)
+{
+	return (struct romfs_source){.read = read_known, .ctx = f, .size = f->geometry.size};
 }
 
 struct romfs_source flash_base_source(struct flash *f)

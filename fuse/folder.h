@@ -8,6 +8,8 @@
  * again. Loop thread only; nothing here waits for the board. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "fuse/journal.h"
 #include "fuse/mirror.h"
 #include "fuse/node.h"
@@ -21,6 +23,9 @@ struct folder {
 	struct journal *journal;
 	struct journal_header header; /* what the journal's generation rests on */
 	struct mirror *mirror;
+	/* While false, BASE bytes are those of an earlier time, and count as not known: fetching
+	 * them asks the board (flash_proof). NULL: always true. */
+	const atomic_bool *proven;
 	bool base_away; /* BASE places count in an image that the mirror is not yet */
 	struct scratch_pool *pool;
 	struct state_dir *state;
@@ -74,6 +79,13 @@ must_check int folder_allocate(struct folder *f, struct node *n, uint64_t off, u
 /* -ENODATA as above if any byte of the node's content is not known; tells which. */
 must_check int folder_has_bytes(
 	const struct folder *f, const struct node *n, struct romfs_extent *missing);
+/* The same for [off, off+len) of the content, as far as there is so much. */
+must_check int folder_has_range(const struct folder *f, const struct node *n, uint64_t off,
+	uint64_t len, struct romfs_extent *missing);
+bool folder_is_known(const struct folder *f, const struct romfs_extent *base);
+/* Where on flash these bytes are read from; empty where they are not. */
+struct romfs_extent folder_base_range(
+	const struct folder *f, const struct node *n, uint64_t off, uint64_t len);
 
 /* --- attributes --- */
 must_check int folder_set_mtime(struct folder *f, struct node *n, int64_t mtime_ns);

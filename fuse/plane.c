@@ -33,6 +33,7 @@ struct plane {
 	sd_event *event;
 	sd_event_source *fuse_source;
 	struct worker *worker;
+	struct readahead *readahead;
 	struct committer *committer;
 	struct committer_waiter last_sync;
 	int cancel_fd;
@@ -49,14 +50,14 @@ static void worker_idle(void *ctx)
 {
 	struct plane *p = ctx;
 
-	(void)!flash_disconnect(p->attached.flash, NULL);
+	flash_rest(p->attached.flash);
 }
 
 static bool worker_wants_idle(void *ctx)
 {
 	const struct plane *p = ctx;
 
-	return flash_is_connected(p->attached.flash);
+	return !flash_is_resting(p->attached.flash);
 }
 
 static void on_state(void *ctx)
@@ -316,12 +317,16 @@ static int start_worker(struct plane *p)
 		.port = o->flash.is_image ? NULL : o->flash.path,
 		.quiet_ms = p->o->quiet_ms,
 		.quiet_max_ms = p->o->quiet_ms * QUIET_MAX_FACTOR,
+		.idle_ms = p->o->idle_ms,
 		.notify = on_state,
 		.ctx = p,
 		.log = o->flash.log,
 	};
 	int r = worker_new(&hooks, &p->worker);
 
+	if (r < 0)
+		return r;
+	r = readahead_new(p->worker, p->attached.flash, &p->attached.base, &p->readahead);
 	if (r < 0)
 		return r;
 	options.worker = p->worker;
@@ -349,6 +354,7 @@ static int start(struct plane *p, struct error *err)
 		.folder = p->attached.folder,
 		.flash = p->attached.flash,
 		.worker = p->worker,
+		.readahead = p->readahead,
 		.committer = p->committer,
 		.base = &p->attached.base,
 		.event = p->event,
@@ -370,6 +376,7 @@ static void stop(struct plane *p)
 {
 	unmount(p);
 	worker_free(p->worker);
+	readahead_free(p->readahead);
 	if (p->session)
 		view_stop(&p->view);
 	committer_free(p->committer);

@@ -234,7 +234,8 @@ int dev_image_open(const char *path, uint64_t size, bool writable, struct dev_ta
 	i->fd = -1;
 	i->writable = writable;
 	i->base.geometry = (struct dev_geometry){
-		.kind = DEV_TARGET_IMAGE, .erase_block = IMAGE_BLOCK, .write_unit = 1};
+		.kind = DEV_TARGET_IMAGE, .erase_block = IMAGE_BLOCK, .write_unit = 1,
+		.twice = DEV_TWICE_YES};
 	i->path = strdup(path);
 	if (!i->path)
 		return error_set(err, -ENOMEM, "out of memory");

@@ -14,54 +14,74 @@
 #define MRAM_UNIT_MAX 16
 
 /* Sources: ports/PORT of MicroPython's tree (the file that defines mp_vfs_rom_ioctl), and
- * the data sheets of the parts for the times. More special entries stand first. */
+ * the data sheets of the parts for the times, and for what a second program of a unit does.
+ * Serial NOR (W25Q, MX25, GD25, IS25) clears any bits at any time. Flash with ECC stores a
+ * code with each unit, which a second program would have to set bits of. More special
+ * entries stand first. */
 static const struct quirk table[] = {
-	/* Block devices: flash_range_program of the pico SDK wants whole 256-byte pages. */
-	{.platform = "rp2", .write_unit = 256, .why = "rp2"},
-	/* esp_partition_write writes any length; 16 where flash is encrypted. */
+	/* Block devices: flash_range_program of the pico SDK wants whole 256-byte pages. Serial
+	 * NOR, whose pages the bootrom programs as they are. */
+	{.platform = "rp2", .write_unit = 256, .twice = DEV_TWICE_YES, .why = "rp2"},
+	/* esp_partition_write writes any length; 16 where flash is encrypted. Then a unit is a
+	 * block of cipher text, and a second program makes garbage of it (ESP-IDF, "Flash
+	 * Encryption"); nothing tells from here whether it is. */
 	{.platform = "esp32", .write_unit = 16, .why = "esp32"},
-	/* NOR pages of 256; erase answers 0 or 1, where 1 is a failure. */
-	{.platform = "mimxrt", .write_unit = 256, .why = "mimxrt"},
-	/* Words of 4 bytes, 41-43 us each (nRF52); page erase 85-90 ms. */
-	{.platform = "nrf52", .write_unit = 4, .why = "nRF52"},
-	{.platform = "nrf", .write_unit = 4, .why = "nRF"},
-	{.platform = "microbit", .write_unit = 4, .why = "nRF51"},
+	/* Serial NOR behind FlexSPI, pages of 256; erase answers 0 or 1, where 1 is a failure. */
+	{.platform = "mimxrt", .write_unit = 256, .twice = DEV_TWICE_YES, .why = "mimxrt"},
+	/* Words of 4 bytes, 41-43 us each (nRF52); page erase 85-90 ms. A word may be written
+	 * so often only (nWRITE: 2 on the nRF52840) before its page must be erased, and a block
+	 * of words 181 times on the nRF52832: too few to rest on. */
+	{.platform = "nrf52", .write_unit = 4, .twice = DEV_TWICE_NO, .why = "nRF52"},
+	{.platform = "nrf", .write_unit = 4, .twice = DEV_TWICE_NO, .why = "nRF"},
+	{.platform = "microbit", .write_unit = 4, .twice = DEV_TWICE_NO, .why = "nRF51"},
 
 	/* Segments on MCU flash beside an external file system: ioctl 6 tells the page. The
 	 * D51's flash_write reads, erases and rewrites its whole block of 8 KiB, the D21's a
-	 * row of 256 bytes. Nothing checks bounds. */
+	 * row of 256 bytes. Nothing checks bounds. The D51's flash has ECC. */
 	{.platform = "samd", .machine = "SAMD51", .flags = QUIRK_NO_PROBE,
 		.erase_block = 8 * KIB, .write_unit = 8 * KIB, .erase_ms = 400,
-		.program_ms = 300, .why = "SAMD51: blocks of 8 KiB"},
+		.twice = DEV_TWICE_NO, .program_ms = 300, .why = "SAMD51: blocks of 8 KiB"},
 	{.platform = "samd", .machine = "SAME5", .flags = QUIRK_NO_PROBE,
 		.erase_block = 8 * KIB, .write_unit = 8 * KIB, .erase_ms = 400,
-		.program_ms = 300, .why = "SAME5x: blocks of 8 KiB"},
+		.twice = DEV_TWICE_NO, .program_ms = 300, .why = "SAME5x: blocks of 8 KiB"},
 	{.platform = "samd", .flags = QUIRK_NO_PROBE, .erase_block = 256, .write_unit = 256,
-		.erase_ms = 200, .program_ms = 300, .why = "SAMD21: rows of 256 bytes"},
+		.erase_ms = 200, .twice = DEV_TWICE_NO, .program_ms = 300,
+		.why = "SAMD21: rows of 256 bytes"},
 
-	/* MRAM, overwritten freely in units of 16 bytes; then the OSPI flash. */
+	/* MRAM, overwritten freely in units of 16 bytes: nothing is ANDed. Then the OSPI
+	 * flash, serial NOR. */
 	{.platform = "alif", .address = 0x80000000, .address_end = 0x80580000,
 		.flags = QUIRK_NO_ERASE, .write_unit = 16, .erase_ms = 50,
-		.program_ms = 100, .why = "Alif MRAM"},
-	{.platform = "alif", .write_unit = 256, .why = "Alif OSPI"},
+		.twice = DEV_TWICE_NO, .program_ms = 100, .why = "Alif MRAM"},
+	{.platform = "alif", .write_unit = 256, .twice = DEV_TWICE_YES, .why = "Alif OSPI"},
 
 	/* Internal flash: a unit of 32 bytes is whole on every family (H7 32, H5 and U5 16,
 	 * G0, G4, L4 and WB 8 bytes); ioctl 6 tells the largest sector; up to 4 s for the
-	 * 256 KiB of an F7, 100 us per word. */
+	 * 256 KiB of an F7, 100 us per word. F4 and F7 have no ECC, and clear more bits of a
+	 * word at any time (RM0090 3.6, RM0410 3.3); the others have ECC. The machine text of
+	 * the port ends with the chip. */
+	{.platform = "pyboard", .machine = "STM32F4", .address = 0x08000000,
+		.address_end = 0x08400000, .write_unit = 32, .erase_ms = 4000,
+		.twice = DEV_TWICE_YES, .program_ms = 200, .why = "STM32F4 internal flash"},
+	{.platform = "pyboard", .machine = "STM32F7", .address = 0x08000000,
+		.address_end = 0x08400000, .write_unit = 32, .erase_ms = 4000,
+		.twice = DEV_TWICE_YES, .program_ms = 200, .why = "STM32F7 internal flash"},
 	{.platform = "pyboard", .address = 0x08000000, .address_end = 0x08400000,
-		.write_unit = 32, .erase_ms = 4000, .program_ms = 200,
+		.write_unit = 32, .erase_ms = 4000, .twice = DEV_TWICE_NO, .program_ms = 200,
 		.why = "STM32 internal flash"},
-	/* QSPI, OSPI and XSPI behind memory windows. OSPI does not answer ioctl 6. */
+	/* QSPI, OSPI and XSPI behind memory windows. OSPI does not answer ioctl 6. Serial NOR. */
 	{.platform = "pyboard", .address = 0x70000000, .address_end = 0xA0000000,
-		.erase_block = 4 * KIB, .write_unit = 256, .why = "STM32 external flash"},
+		.erase_block = 4 * KIB, .write_unit = 256, .twice = DEV_TWICE_YES,
+		.why = "STM32 external flash"},
 
-	/* Three arguments only: a 4th is ignored, and the offset taken for the length. */
+	/* Three arguments only: a 4th is ignored, and the offset taken for the length. Serial
+	 * NOR. */
 	{.platform = "esp8266", .flags = QUIRK_WHOLE, .erase_block = 4 * KIB,
-		.write_unit = 256, .why = "esp8266: erases a prefix"},
+		.write_unit = 256, .twice = DEV_TWICE_YES, .why = "esp8266: erases a prefix"},
 	/* Sectors of 2 to 32 KiB, by chip; each write reprograms a buffer of 2 KiB. */
 	{.platform = "renesas-ra", .flags = QUIRK_WHOLE | QUIRK_SHRINK_ERASE,
 		.erase_block = 32 * KIB, .write_unit = 2 * KIB, .erase_ms = 3000,
-		.program_ms = 500, .why = "renesas-ra: erases a prefix"},
+		.twice = DEV_TWICE_NO, .program_ms = 500, .why = "renesas-ra: erases a prefix"},
 
 	{.why = "no entry"},
 };
@@ -181,6 +201,7 @@ int quirk_geometry(const struct quirk *q, const struct quirk_facts *f,
 		(g.kind == DEV_TARGET_PARTIAL && f->min_prepare <= MRAM_UNIT_MAX &&
 			g.erase_block == (uint64_t)f->min_prepare);
 	g.prefix_erase = g.kind == DEV_TARGET_WHOLE;
+	g.twice = q->twice;
 	g.has_address = f->has_address;
 	g.address = f->address;
 	g.erase_ms_max = q->erase_ms ? q->erase_ms

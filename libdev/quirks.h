@@ -24,6 +24,7 @@ struct quirk {
 	uint32_t erase_block; /* bytes; 0: as reported */
 	uint32_t write_unit;  /* bytes; 0: 256, or the erase block if that is less */
 	unsigned erase_ms;    /* worst case per erase block; 0: 400 per 4 KiB */
+	enum dev_twice twice; /* by the kind of memory; see the table for each source */
 	unsigned program_ms;  /* worst case per 4 KiB; 0: 100 */
 	const char *why;      /* for the log */
 };

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "libromfs/ops.h"
+#include "libromfs/view.h"
 #include "util/io.h"
 
 #define STRIDE (64u << 10)
@@ -13,7 +15,6 @@ enum fate {
 	UNTOUCHED = 0,
 	PROGRAMMED, /* what differs is blank now, or can be overwritten */
 	ERASED,	    /* and programmed again */
-	REWRITTEN,  /* unknown, and overwritten freely: every page */
 };
 
 /* Changes that the old tree survives come before its header is destroyed. Block 0, which
@@ -22,64 +23,19 @@ enum phase { EARLY, LATE, LAST };
 
 struct differ {
 	const struct planning *pl;
+	const struct layout *layout;
+	struct view view;
 	struct romfs_plan *plan;
 	struct error *err;
+	struct ops ops;
 	uint32_t block, page;
 	uint32_t head; /* bytes at the start that are programmed last of all */
 	uint8_t *fates;
 	uint8_t *now, *next; /* one block each */
-	size_t cap;
+	bool *unknown; /* by page of it: must be written, whatever it holds */
 	uint64_t prefix_end; /* of what a prefix erase takes */
 	bool late;	     /* something must happen without the old tree */
 };
-
-/* --- operations -------------------------------------------------------------- */
-
-static int push_op(struct differ *d, enum romfs_op_kind kind, uint64_t off, uint64_t len,
-	uint64_t src)
-{
-	struct romfs_plan *plan = d->plan;
-
-	if (len == 0)
-		return 0;
-	if (plan->n_ops == d->cap) {
-		size_t cap = d->cap ? d->cap * 2 : 64;
-		struct romfs_op *ops = realloc(plan->ops, cap * sizeof(*ops));
-
-		if (!ops)
-			return -ENOMEM;
-		plan->ops = ops;
-		d->cap = cap;
-	}
-	plan->ops[plan->n_ops++] =
-		(struct romfs_op){.off = off, .len = len, .src = src, .kind = kind};
-	if (kind == ROMFS_OP_ERASE)
-		plan->erase_count += len / d->pl->geometry->erase_block;
-	else if (kind == ROMFS_OP_PROGRAM)
-		plan->program_bytes += len;
-	return 0;
-}
-
-/* Runs go on over the borders of blocks: where they are of 16 bytes, an operation for each
- * would cost a statement on the line for each. */
-static bool extends_last(const struct differ *d, uint64_t off)
-{
-	const struct romfs_plan *plan = d->plan;
-	const struct romfs_op *last = plan->n_ops ? &plan->ops[plan->n_ops - 1] : NULL;
-
-	return last && last->kind == ROMFS_OP_PROGRAM && last->off + last->len == off &&
-	       last->src + last->len == off;
-}
-
-static int push_program(struct differ *d, uint64_t off, uint64_t len)
-{
-	if (len && extends_last(d, off)) {
-		d->plan->ops[d->plan->n_ops - 1].len += len;
-		d->plan->program_bytes += len;
-		return 0;
-	}
-	return push_op(d, ROMFS_OP_PROGRAM, off, len, off);
-}
 
 /* --- what differs ------------------------------------------------------------ */
 
@@ -88,18 +44,26 @@ static size_t block_len(const struct differ *d, uint64_t off)
 	return (size_t)MIN(d->pl->geometry->size - off, d->block);
 }
 
-/* Reads both sides of a block. *known: the flash's is known. */
+/* Reads both sides of a block. *known: what flash holds is known wherever that matters. */
 static int load(struct differ *d, uint64_t off, bool *known)
 {
-	const struct romfs_source *flash = &d->pl->now->source;
 	size_t len = block_len(d, off);
-	int r;
+	int r, unknown;
 
-	r = flash->read(flash->ctx, off, d->now, len, d->err);
-	if (r < 0 && r != -ENODATA)
-		return r;
-	*known = r == 0;
+	unknown = view_load(&d->view, off, len, d->now, d->unknown, d->err);
+	if (unknown < 0)
+		return unknown;
 	r = io_pread_full(d->pl->next_fd, d->next, len, (off_t)off);
+	*known = true;
+	for (size_t at = 0; unknown && at < len; at += d->page) {
+		bool *page = &d->unknown[at / d->page];
+
+		if (*page && spans_overlap(&d->layout->unknown, off + at, d->page)) {
+			memcpy(d->now + at, d->next + at, d->page);
+			*page = false;
+		}
+		*known &= !*page;
+	}
 	return r < 0 ? error_set(d->err, r, "cannot read the next image back") : 0;
 }
 
@@ -112,17 +76,19 @@ static bool is_unused(const struct differ *d, uint64_t off, uint64_t len)
 
 static bool page_differs(const struct differ *d, size_t at)
 {
-	return memcmp(d->now + at, d->next + at, d->page) != 0;
+	return d->unknown[at / d->page] || memcmp(d->now + at, d->next + at, d->page) != 0;
 }
 
 static enum fate fate_of(const struct differ *d, size_t len, bool known)
 {
 	if (!known)
-		return d->pl->geometry->no_erase ? REWRITTEN : ERASED;
+		return d->pl->geometry->no_erase ? PROGRAMMED : ERASED;
 	if (memcmp(d->now, d->next, len) == 0)
 		return UNTOUCHED;
-	return next_needs_erase(d->pl->geometry, d->now, d->next, len) ? ERASED
-								       : PROGRAMMED;
+	for (size_t at = 0; !d->pl->geometry->no_erase && at < len; at += d->page)
+		if (page_differs(d, at) && !space_is_blank(d->now + at, d->page))
+			return ERASED;
+	return PROGRAMMED;
 }
 
 static bool is_late(const struct differ *d, uint64_t off, size_t len, enum fate fate)
@@ -154,6 +120,10 @@ static int judge(struct differ *d)
 		fate = fate_of(d, len, known);
 		d->fates[off / d->block] = (uint8_t)fate;
 		d->late |= is_late(d, off, len, fate);
+		if (fate != UNTOUCHED && planning_is_bad(d->pl, off, len))
+			return error_set(d->err, -EIO,
+				"what stands at %llu must change, and flash has failed there",
+				(unsigned long long)off);
 		if (fate == ERASED && d->pl->geometry->prefix_erase)
 			d->prefix_end = off + len;
 	}
@@ -162,36 +132,34 @@ static int judge(struct differ *d)
 
 /* --- one block --------------------------------------------------------------- */
 
-/* Whether a page is programmed in this phase. A block that is erased, or rewritten whole,
- * goes in one phase. */
+/* Whether a page is programmed in this phase. A block that is erased goes in one. */
 static bool takes_page(
 	const struct differ *d, uint64_t off, size_t at, enum fate fate, enum phase phase)
 {
 	if (fate == ERASED)
 		return !space_is_blank(d->next + at, d->page);
-	if (fate == REWRITTEN)
-		return true;
 	return page_differs(d, at) &&
 	       (phase == LAST || is_unused(d, off + at, d->page) == (phase == EARLY));
+}
+
+/* The slots of a head stay blank. */
+static int program_page(struct differ *d, uint64_t off, size_t at, size_t end)
+{
+	bool is_head = d->layout->kind == LAYOUT_HEAD && off + at < d->layout->head.size;
+
+	return ops_program_page(&d->ops, d->next + at, off + at, end - at, is_head);
 }
 
 static int program_pages(
 	struct differ *d, uint64_t off, size_t from, enum fate fate, enum phase phase)
 {
-	size_t len = block_len(d, off), start = 0, run = 0;
+	size_t len = block_len(d, off);
 	int r = 0;
 
-	for (size_t at = 0; r == 0 && at < len; at += d->page) {
-		if (at + d->page > from && takes_page(d, off, at, fate, phase)) {
-			if (run == 0)
-				start = MAX(at, from);
-			run = at + d->page - start;
-		} else {
-			r = push_program(d, off + start, run);
-			run = 0;
-		}
-	}
-	return r < 0 ? r : push_program(d, off + start, run);
+	for (size_t at = 0; r == 0 && at < len; at += d->page)
+		if (at + d->page > from && takes_page(d, off, at, fate, phase))
+			r = program_page(d, off, MAX(at, from), at + d->page);
+	return r;
 }
 
 /* Whether a block is done in this phase, and how. */
@@ -208,27 +176,13 @@ static bool is_due(const struct differ *d, uint64_t off, enum phase phase, enum 
 		is_unused(d, off, block_len(d, off)) == (phase == EARLY);
 }
 
-/* Erases that touch are one operation, but for the one that takes the header away. */
-static int push_erase(struct differ *d, uint64_t off, uint64_t len)
-{
-	struct romfs_plan *plan = d->plan;
-	struct romfs_op *last = plan->n_ops ? &plan->ops[plan->n_ops - 1] : NULL;
-
-	if (!last || last->kind != ROMFS_OP_ERASE || last->off == 0 ||
-		last->off + last->len != off)
-		return push_op(d, ROMFS_OP_ERASE, off, len, 0);
-	last->len += len;
-	plan->erase_count += len / d->pl->geometry->erase_block;
-	return 0;
-}
-
 static int erase_due(struct differ *d, uint64_t off, enum phase phase)
 {
 	enum fate fate;
 
 	if (!is_due(d, off, phase, &fate) || fate != ERASED || off < d->prefix_end)
 		return 0;
-	return push_erase(d, off, block_len(d, off));
+	return ops_erase(&d->ops, off, block_len(d, off));
 }
 
 static int program_due(struct differ *d, uint64_t off, enum phase phase)
@@ -279,7 +233,7 @@ static int check_invalid(struct differ *d)
 		d->pl->next_fd, blank, d->head, (off_t)d->pl->geometry->size);
 	if (r < 0)
 		return error_set(d->err, r, "cannot write the next image: %s", strerror(-r));
-	return push_op(d, ROMFS_OP_CHECK, 0, d->head, d->pl->geometry->size);
+	return ops_check(&d->ops, 0, d->head, d->pl->geometry->size);
 }
 
 /* After this the flash holds no file system, whatever it held. */
@@ -296,22 +250,22 @@ static int invalidate(struct differ *d)
 		/* The image's own bytes, one off: anything but a header. */
 		if (g->size <= d->head)
 			return 0;
-		r = push_op(d, ROMFS_OP_PROGRAM, 0, d->head, 1);
-		return r < 0 ? r : push_op(d, ROMFS_OP_CHECK, 0, d->head, 1);
+		r = ops_program(&d->ops, 0, d->head, 1);
+		return r < 0 ? r : ops_check(&d->ops, 0, d->head, 1);
 	}
 	if (g->prefix_erase && d->prefix_end) {
-		r = push_op(d, ROMFS_OP_ERASE, 0, d->prefix_end, 0);
+		r = ops_erase(&d->ops, 0, d->prefix_end);
 		return r < 0 ? r : check_invalid(d);
 	}
 	if (known && space_is_blank(d->now, block_len(d, 0)))
 		return 0;
 	if (g->prefix_erase)
 		d->prefix_end = g->erase_block;
-	r = push_op(d, ROMFS_OP_ERASE, 0, g->erase_block, 0);
+	r = ops_erase(&d->ops, 0, g->erase_block);
 	return r < 0 ? r : check_invalid(d);
 }
 
-/* The header comes last, in the smallest operation that there is. */
+/* All of block 0 but the header, which comes behind the checks. */
 static int finish(struct differ *d)
 {
 	enum fate fate = d->pl->geometry->no_erase ? d->fates[0] : ERASED;
@@ -321,7 +275,7 @@ static int finish(struct differ *d)
 	r = load(d, 0, &known);
 	if (r == 0 && fate != UNTOUCHED)
 		r = program_pages(d, 0, d->head, fate, LAST);
-	return r < 0 ? r : push_program(d, 0, d->head);
+	return r;
 }
 
 static int order(struct differ *d)
@@ -342,32 +296,13 @@ static int order(struct differ *d)
 
 /* --- checks ------------------------------------------------------------------ */
 
-static int list_touched(struct differ *d, struct spans *s)
+static int push_checks(struct differ *d, const struct spans *checks)
 {
 	int r = 0;
 
-	for (size_t k = 0; r == 0 && k < d->plan->n_ops; k++)
-		if (d->plan->ops[k].kind != ROMFS_OP_CHECK)
-			r = spans_push(s, d->plan->ops[k].off, d->plan->ops[k].len);
-	spans_normalize(s);
-	return r;
-}
-
-/* What was written, and the erase blocks beside it: boards have erased too much. */
-static int list_checks(struct differ *d, const struct spans *touched, struct spans *s)
-{
-	uint64_t block = d->pl->geometry->erase_block, size = d->pl->geometry->size;
-	int r = 0;
-
-	for (size_t k = 0; r == 0 && k < touched->n; k++) {
-		uint64_t from = touched->v[k].off / block * block;
-		uint64_t end = touched->v[k].off + touched->v[k].len;
-		uint64_t to = (end + block - 1) / block * block + block;
-
-		from -= MIN(from, block);
-		r = spans_push(s, from, MIN(to, size) - from);
-	}
-	spans_normalize(s);
+	for (size_t k = 0; r == 0 && k < checks->n; k++)
+		r = ops_check(&d->ops, checks->v[k].off, checks->v[k].len,
+			checks->v[k].off);
 	return r;
 }
 
@@ -378,15 +313,42 @@ static int add_checks(struct differ *d, struct spans *checks)
 	int r = spans_cut(checks, last.off, last.len);
 
 	d->plan->n_ops--;
-	for (size_t k = 0; r == 0 && k < checks->n; k++)
-		r = push_op(d, ROMFS_OP_CHECK, checks->v[k].off, checks->v[k].len,
-			checks->v[k].off);
 	if (r == 0)
-		r = push_op(d, ROMFS_OP_CHECK, 0, 1, 0);
+		r = push_checks(d, checks);
+	if (r == 0)
+		r = ops_check(&d->ops, 0, 1, 0);
 	if (r < 0)
 		return r;
 	d->plan->ops[d->plan->n_ops - 1] = last;
-	return push_op(d, ROMFS_OP_CHECK, last.off, last.len, last.off);
+	return ops_check(&d->ops, last.off, last.len, last.off);
+}
+
+/* The same where the header is the last. */
+static int add_header(struct differ *d, struct spans *checks)
+{
+	int r = spans_cut(checks, 0, d->head);
+
+	if (r == 0)
+		r = push_checks(d, checks);
+	return r < 0 ? r
+		     : ops_header(&d->ops, d->pl->next_fd, d->head,
+			       d->pl->geometry->size + d->head, d->err);
+}
+
+/* What changes, and what is to be checked for it. */
+static int find_changed(struct differ *d, struct spans *touched, struct spans *checks)
+{
+	int r = ops_touched(&d->ops, 0, touched);
+
+	if (r == 0)
+		r = ops_reach(&d->ops, 0, true, checks);
+	if (r == 0 && d->late)
+		r = spans_push(touched, 0, d->head);
+	spans_normalize(touched);
+	for (size_t k = 0; r == 0 && k < d->layout->unknown.n; k++)
+		r = spans_cut(checks, d->layout->unknown.v[k].off,
+			d->layout->unknown.v[k].len);
+	return r;
 }
 
 static int seal(struct differ *d)
@@ -395,20 +357,38 @@ static int seal(struct differ *d)
 	struct spans touched = {0};
 	int r;
 
-	if (d->plan->n_ops == 0)
+	if (d->plan->n_ops == 0 && !d->late)
 		return 0;
-	r = list_touched(d, &touched);
-	if (r == 0)
-		r = list_checks(d, &touched, &checks);
+	r = find_changed(d, &touched, &checks);
 	d->plan->touched = touched.v;
 	d->plan->n_touched = touched.n;
-	return r < 0 ? r : add_checks(d, &checks);
+	if (r < 0)
+		return r;
+	return d->late ? add_header(d, &checks) : add_checks(d, &checks);
 }
 
-int diff_plan(const struct planning *pl, struct romfs_plan *plan, struct error *err)
+static int note_unknown(struct differ *d)
+{
+	struct spans unknown = {0};
+	int r = 0;
+
+	for (size_t k = 0; r == 0 && k < d->layout->unknown.n; k++)
+		r = spans_push(&unknown, d->layout->unknown.v[k].off,
+			d->layout->unknown.v[k].len);
+	d->plan->unknown = unknown.v;
+	d->plan->n_unknown = unknown.n;
+	return r;
+}
+
+int diff_plan(const struct planning *pl, const struct layout *layout,
+	struct romfs_plan *plan, struct error *err)
 {
 	const struct romfs_geometry *g = pl->geometry;
-	struct differ d = {.pl = pl, .plan = plan, .err = err};
+	struct differ d = {.pl = pl,
+		.layout = layout,
+		.plan = plan,
+		.err = err,
+		.ops = {.geometry = g, .plan = plan}};
 	int r;
 
 	d.block = next_block(g);
@@ -417,7 +397,14 @@ int diff_plan(const struct planning *pl, struct romfs_plan *plan, struct error *
 	d.fates = calloc((size_t)((g->size + d.block - 1) / d.block), 1);
 	d.now = malloc(d.block);
 	d.next = malloc(d.block);
-	r = d.fates && d.now && d.next ? judge(&d) : -ENOMEM;
+	d.unknown = calloc(d.block / d.page, sizeof(*d.unknown));
+	r = d.fates && d.now && d.next && d.unknown ? 0 : -ENOMEM;
+	if (r == 0)
+		r = view_init(&d.view, pl, err);
+	if (r == 0)
+		r = judge(&d);
+	if (r == 0)
+		r = note_unknown(&d);
 	if (r == 0)
 		r = order(&d);
 	if (r == 0)
@@ -425,5 +412,7 @@ int diff_plan(const struct planning *pl, struct romfs_plan *plan, struct error *
 	free(d.fates);
 	free(d.now);
 	free(d.next);
+	free(d.unknown);
+	view_done(&d.view);
 	return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
 }

@@ -92,19 +92,20 @@ static void on_idle(void *ctx)
 {
 	struct rig *r = ctx;
 
-	(void)!flash_disconnect(r->a.flash, NULL);
+	flash_rest(r->a.flash);
 }
 
 static bool wants_idle(void *ctx)
 {
 	struct rig *r = ctx;
 
-	return flash_is_connected(r->a.flash);
+	return !flash_is_resting(r->a.flash);
 }
+
+static struct log_sink log_sink;
 
 static void start(struct rig *r)
 {
-	static struct log_sink log;
 	const struct worker_hooks hooks = {
 		.idle = on_idle, .wants_idle = wants_idle, .ctx = r, .linger_ms = 50};
 	struct committer_options o = {
@@ -114,12 +115,12 @@ static void start(struct rig *r)
 		.port = r->board ? r->image : NULL,
 		.quiet_ms = r->quiet_ms,
 		.quiet_max_ms = r->quiet_ms,
+		.idle_ms = r->idle_ms,
 		.notify = on_notify,
 		.ctx = r,
-		.log = &log,
+		.log = &log_sink,
 	};
 
-	log = (struct log_sink){.write = on_log, .data = r};
 	assert_true(sd_event_new(&r->event) >= 0);
 	assert_int_equal(worker_new(&hooks, &r->worker), 0);
 	o.event = r->event;
@@ -135,13 +136,16 @@ int rig_try_attach(struct rig *r, struct error *err)
 {
 	const struct attach_options o = {
 		.flash = {.path = r->image, .is_image = !r->board, .cancel_fd = -1,
-			.image_size = r->image_size},
+			.image_size = r->image_size, .log = &log_sink},
 		.state_dir = r->state,
 		.pack = &r->pack,
+		.id = r->id,
+		.ask = r->ask,
 	};
 	int result;
 
 	assert_null(r->worker);
+	log_sink = (struct log_sink){.write = on_log, .data = r};
 	error_clear(err);
 	result = attach(&o, &r->a, err);
 	if (result == 0)

@@ -158,6 +158,39 @@ static void test_geometry(void **state)
 	assert_true(g.erase_ms_max >= 4000);
 }
 
+/* Taken for granted only where the memory is known to bear it. */
+static void test_twice_by_table(void **state)
+{
+	static const struct {
+		const char *platform, *machine;
+		uint64_t address;
+		enum dev_twice twice;
+	} cases[] = {
+		{"rp2", "Raspberry Pi Pico 2 W with RP2350", 0x10100000, DEV_TWICE_YES},
+		{"esp32", "Generic ESP32 module with ESP32", 0x3f400000, DEV_TWICE_UNKNOWN},
+		{"pyboard", "WEACT_F411_BLACKPILL with STM32F411CE", 0x08060000, DEV_TWICE_YES},
+		{"pyboard", "NUCLEO-F767ZI with STM32F767", 0x080c0000, DEV_TWICE_YES},
+		{"pyboard", "NUCLEO-H743ZI2 with STM32H743", 0x08100000, DEV_TWICE_NO},
+		{"pyboard", "NUCLEO-H563ZI with STM32H573", 0x08100000, DEV_TWICE_NO},
+		{"pyboard", "Portenta H7 with STM32H747", 0x90000000, DEV_TWICE_YES},
+		{"nrf52", "", 0x60000, DEV_TWICE_NO},
+		{"alif", "", 0x80300000, DEV_TWICE_NO},
+		{"alif", "", 0xa0000000, DEV_TWICE_YES},
+		{"renesas-ra", "", 0x60000, DEV_TWICE_NO},
+		{"samd", "ItsyBitsy M4 Express with SAMD51G19A", 0x60000, DEV_TWICE_NO},
+		{"esp8266", "", 0x40300000, DEV_TWICE_YES},
+		{"something", "new", 0x10000000, DEV_TWICE_UNKNOWN},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct quirk_facts f = {.count = -1, .size = -1, .length = 1 << 20,
+			.min_prepare = 4096, .address = cases[i].address};
+
+		if (geometry(cases[i].platform, cases[i].machine, f).twice != cases[i].twice)
+			fail_msg("%s %s", cases[i].platform, cases[i].machine);
+	}
+}
+
 /* A board must not make this computer keep tables of any size. */
 static void test_hostile_geometry(void **state)
 {
@@ -181,6 +214,93 @@ static void test_hostile_geometry(void **state)
 		if (!cases[i].good && !strstr(err.text, "rom3 claims"))
 			fail_msg("case %zu: %s", i, err.text);
 	}
+}
+
+/* Flash of one write unit of 16 bytes, of several natures. */
+static struct {
+	enum { ANDS, OVERWRITES, REFUSES, KEEPS } nature;
+	uint8_t bytes[64];
+	unsigned programs;
+} nor;
+
+static int nor_read(
+	struct dev_target *t, uint64_t off, void *buf, size_t len, struct error *err)
+{
+	memcpy(buf, nor.bytes + off, len);
+	return 0;
+}
+
+static int nor_program(
+	struct dev_target *t, uint64_t off, const void *buf, size_t len, struct error *err)
+{
+	const uint8_t *from = buf;
+
+	if (nor.programs++ > 0 && nor.nature == REFUSES)
+		return 1;
+	for (size_t i = 0; i < len && !(nor.programs > 1 && nor.nature == KEEPS); i++)
+		nor.bytes[off + i] = nor.nature == OVERWRITES ? from[i] & 0xF0
+							       : nor.bytes[off + i] & from[i];
+	return 0;
+}
+
+static int nor_hash(struct dev_target *t, uint64_t off, uint64_t len, uint64_t step,
+	uint8_t (*out)[SHA256_SIZE], struct error *err)
+{
+	for (uint64_t i = 0; i < len; i += step)
+		sha256_of(nor.bytes + off + i, (size_t)MIN(step, len - i), *out++);
+	return 0;
+}
+
+static const struct dev_target_ops nor_ops = {
+	.read = nor_read, .try_program = nor_program, .hash = nor_hash};
+
+static void test_probe_twice(void **state)
+{
+	struct dev_target t = {.ops = &nor_ops, .geometry = {.kind = DEV_TARGET_PARTIAL,
+		.size = 64, .erase_block = 64, .write_unit = 16}};
+	struct error err = {0};
+	bool twice;
+
+	for (int nature = ANDS; nature <= KEEPS; nature++) {
+		nor.nature = nature;
+		nor.programs = 0;
+		memset(nor.bytes, 0xFF, sizeof(nor.bytes));
+		twice = nature != ANDS;
+		assert_int_equal(dev_target_probe_twice(&t, 16, &twice, &err), 0);
+		assert_int_equal(twice, nature == ANDS);
+		for (size_t i = 0; i < sizeof(nor.bytes); i++)
+			if (nor.bytes[i] != 0xFF && (i < 16 || i >= 20) && nature != OVERWRITES)
+				fail_msg("nature %d: byte %zu is %02x", nature, i, nor.bytes[i]);
+	}
+	nor.bytes[47] = 0xFE;
+	nor.programs = 0;
+	assert_int_equal(dev_target_probe_twice(&t, 32, &twice, &err), -EINVAL);
+	assert_int_equal(dev_target_probe_twice(&t, 8, &twice, NULL), -EINVAL);
+	assert_int_equal(nor.programs, 0);
+	t.geometry.kind = DEV_TARGET_READONLY;
+	assert_int_equal(dev_target_probe_twice(&t, 0, &twice, NULL), -EROFS);
+}
+
+static void test_hash_list(void **state)
+{
+	static const struct dev_extent some[] = {{60, 4}, {0, 64}, {3, 1}};
+	static const struct dev_extent bad[][1] = {{{0, 0}}, {{0, 65}}, {{64, 1}},
+		{{UINT64_MAX, 2}}};
+	struct dev_target t = {.ops = &nor_ops, .geometry = {.size = 64, .erase_block = 64,
+		.write_unit = 16}};
+	uint8_t got[3][SHA256_SIZE], want[SHA256_SIZE];
+
+	for (size_t i = 0; i < sizeof(nor.bytes); i++)
+		nor.bytes[i] = (uint8_t)(7 * i);
+	assert_int_equal(dev_target_hash_list(&t, some, 3, got, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(some); i++) {
+		sha256_of(nor.bytes + some[i].off, some[i].len, want);
+		assert_memory_equal(got[i], want, SHA256_SIZE);
+	}
+	assert_int_equal(t.counters.hashed_bytes, 69);
+	assert_int_equal(dev_target_hash_list(&t, some, 0, got, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(dev_target_hash_list(&t, bad[i], 1, got, NULL), -EINVAL);
 }
 
 static char *make_file(size_t size)
@@ -275,6 +395,9 @@ int main(void)
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_geometry),
+		cmocka_unit_test(test_twice_by_table),
+		cmocka_unit_test(test_probe_twice),
+		cmocka_unit_test(test_hash_list),
 		cmocka_unit_test(test_hostile_geometry),
 		cmocka_unit_test(test_image),
 		cmocka_unit_test(test_odd_image),
