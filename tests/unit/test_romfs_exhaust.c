@@ -24,6 +24,11 @@
 #define SAVES 3u
 #define NO_CUT 999999u
 #define ALL UINT64_MAX
+#ifdef __SANITIZE_ADDRESS__
+#define FEWER 16u /* sequences of three, and a quarter of that fewer recoveries */
+#else
+#define FEWER 1u
+#endif
 #define RECOVERIES 2u /* cut again while recovering, and once more in that */
 #define REPORTS 4u    /* for each thing that goes wrong */
 #define FLAWS 40u
@@ -517,8 +522,10 @@ static bool do_save(struct run *run, unsigned depth, bool idle, const char *rewr
 	const struct model *m = &run->model[depth + 1], *old = &run->model[depth];
 	bool promised = host_reckon(s, m) <= s->g.size;
 	static const uint32_t rest[SAVES] = {1, 3, 24};
-	struct cutter c = {
-		.run = run, .rest = rest[depth], .live = &run->live, .read = run->read};
+	struct cutter c = {.run = run,
+		.rest = rest[depth] * (FEWER + 3) / 4,
+		.live = &run->live,
+		.read = run->read};
 	struct view v;
 	struct host h;
 	struct step t;
@@ -668,16 +675,6 @@ static void report(const struct counts *c)
 		c->none[ROMFS_WAY_RENEW], c->none[ROMFS_WAY_REPLACE], c->spared);
 }
 
-static unsigned share(void)
-{
-	unsigned n = (unsigned)host_number("ROMOUNT_SHARE", 1);
-
-#ifdef __SANITIZE_ADDRESS__
-	n *= 16;
-#endif
-	return n;
-}
-
 int main(int argc, char **argv)
 {
 	struct counts counts = {0};
@@ -687,7 +684,7 @@ int main(int argc, char **argv)
 	if (!run)
 		abort();
 	run->only = ALL;
-	run->share = share();
+	run->share = FEWER * (unsigned)host_number("ROMOUNT_SHARE", 1);
 	run->counts = &counts;
 	run->fd = memfd_create("next", MFD_CLOEXEC);
 	if (run->fd < 0)
