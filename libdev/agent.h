@@ -69,7 +69,9 @@ struct agent {
 	size_t frame;	  /* what the line seems to bear */
 	size_t read_max, read;
 	unsigned good; /* frames in a row */
-	uint64_t answer_ns; /* of the slower ones of late, for each KiB; 0: not known */
+	/* Answers to what moves bytes, and to what hashes them: the slower ones of late, for
+	 * each KiB; 0: not known. */
+	uint64_t answer_ns[2];
 	struct agent_pace pace[2];
 	char identity[AGENT_IDENTITY_MAX]; /* what the board said that it is, printable */
 	/* Two frames in flight, where the board's buffers have proven to bear it. */

@@ -16,6 +16,7 @@
 #define NOISE_MAX (256u << 10) /* bytes between frames that are none */
 #define PING_TRIES 4u
 #define PATIENCE_MIN_MS 20u
+#define PATIENCE_FIRST_MS 3000ull
 #define QUIET_MS 100u
 
 uint64_t agent_now_ns(void)
@@ -143,10 +144,12 @@ static uint64_t full_ms(struct agent *a, const struct agent_request *q)
 	return AGENT_ANSWER_MS + q->work_ms + 2 * repl_line_ms(a->base.repl, bytes);
 }
 
-/* How long others take hangs on more than the bytes of the frame. */
-static bool is_usual(const struct agent_request *q)
+/* What its answers usually take; NULL where that hangs on more than the number of bytes. */
+static uint64_t *usual_ns(struct agent *a, const struct agent_request *q)
 {
-	return q->op == 'R' || q->op == 'P' || q->op == 'Z';
+	if (q->op == 'R' || q->op == 'P' || q->op == 'Z')
+		return &a->answer_ns[0];
+	return q->op == 'H' || q->op == 'L' ? &a->answer_ns[1] : NULL;
 }
 
 /* A baud rate says little about USB, and worst cases of flash little about flash: what
@@ -154,20 +157,31 @@ static bool is_usual(const struct agent_request *q)
  * comes while a block is erased may be lost. */
 uint64_t agent_patience_ms(struct agent *a, const struct agent_request *q)
 {
-	uint64_t full = full_ms(a, q), usual;
+	uint64_t full = full_ms(a, q), *ns = usual_ns(a, q);
 
-	if (a->answer_ns == 0 || !is_usual(q))
+	if (!ns)
 		return full;
-	usual = 4 * a->answer_ns * weight(q) / 1024 / 1000000;
-	return MIN(full, PATIENCE_MIN_MS + usual);
+	if (*ns == 0)
+		return MIN(full, PATIENCE_FIRST_MS);
+	return MIN(full, PATIENCE_MIN_MS + 4 * *ns * weight(q) / 1024 / 1000000);
 }
 
 static void answered(struct agent *a, const struct agent_request *q, uint64_t ns)
 {
-	uint64_t per_kib = ns * 1024 / weight(q) + 1;
+	uint64_t per_kib = ns * 1024 / weight(q) + 1, *usual = usual_ns(a, q);
 
-	if (is_usual(q))
-		a->answer_ns = MAX(per_kib, a->answer_ns - a->answer_ns / 16);
+	if (usual)
+		*usual = MAX(per_kib, *usual - *usual / 16);
+}
+
+/* It may have been on its way. */
+static void more_patience(struct agent *a, const struct agent_request *q)
+{
+	uint64_t *usual = usual_ns(a, q);
+
+	if (usual)
+		*usual = *usual ? 2 * *usual
+				: PATIENCE_FIRST_MS * 1000000 * 1024 / weight(q) / 2;
 }
 
 /* Smaller frames while the line damages them, larger ones again when it does not. */
@@ -246,9 +260,8 @@ int agent_after_fault(struct agent *a, const struct agent_request *q, int r,
 		repl_name(a->base.repl), q->op, q->seq, strerror(-r));
 	if (!agent_line_fault(r))
 		return agent_line_lost(a, r, err);
-	/* It may have been on its way. */
 	if (r == -ETIMEDOUT)
-		a->answer_ns *= 2;
+		more_patience(a, q);
 	r = agent_resync(a, q, pending, out);
 	if (agent_line_fault(r))
 		return agent_revive(a, err);

@@ -25,6 +25,7 @@ FEWER_FAULTS = {
     "ROMOUNT_CUTS": "40",
     "ROMOUNT_KILLS": "5",
     "ROMOUNT_LINES": "1",
+    "ROMOUNT_LINE_MIB": "2",
     "ROMOUNT_UNPLUGS": "4",
 }
 BUILDS = {
