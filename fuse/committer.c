@@ -2,13 +2,12 @@
 #include "fuse/committer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
 
 #include "fuse/commit.h"
+#include "fuse/handover.h"
 #include "fuse/portwait.h"
-#include "util/io.h"
 
 #define RETRY_MIN_MS 2000u
 #define RETRY_MAX_MS 600000u
@@ -27,9 +26,7 @@ struct committer {
 	uint64_t last_change_us;
 	unsigned retry_ms;
 	struct error err;
-	/* The image on flash, while the mirror could not take its file over; "": it has. */
-	char adopting[INTENT_NAME_MAX];
-	struct base next;
+	struct handover handover;
 	struct worker_job quiet_job;
 	bool quiet_asked, quiet; /* the job is queued; its done() runs */
 	uint64_t commits, erased_blocks, programmed_bytes;
@@ -128,6 +125,8 @@ int committer_new(const struct committer_options *options, struct committer **ou
 	if (!c)
 		return -ENOMEM;
 	c->o = *options;
+	c->handover = (struct handover){
+		.folder = options->folder, .flash = options->flash, .base = options->base};
 	*out = c;
 	return 0;
 }
@@ -156,7 +155,7 @@ void committer_free(struct committer *c)
 	answer(c, UINT64_MAX, -ECANCELED);
 	sd_event_source_disable_unref(c->timer);
 	sd_event_source_disable_unref(c->watch);
-	base_clear(&c->next);
+	handover_done(&c->handover);
 	free(c);
 }
 
@@ -256,71 +255,12 @@ static void failed(struct committer *c, int r, const struct error *err, uint64_t
 	if (!c->err.text[0])
 		snprintf(c->err.text, sizeof(c->err.text), "%s", strerror(-r));
 	c->retry_ms = c->retry_ms ? MIN(c->retry_ms * 2, RETRY_MAX_MS) : RETRY_MIN_MS;
-	if (heals_by_itself(r) || c->adopting[0]) {
+	if (heals_by_itself(r) || handover_is_pending(&c->handover)) {
 		watch_port(c);
 		arm(c, now_us(c) + (uint64_t)c->retry_ms * 1000);
 	}
 	c->o.notify(c->o.ctx);
 	answer(c, change, r);
-}
-
-/* The journal rests on the image that flash holds; the mirror becomes that image. Until it
- * has, nothing can be read from it and nothing committed, and the intent stands: whoever
- * attaches instead of us does the same. */
-static int take_over(struct committer *c, struct error *err)
-{
-	struct folder *f = c->o.folder;
-	struct error why = {0};
-	int r = mirror_adopt(f->mirror, f->dirfd, c->adopting, &why);
-
-	/* Renamed, and only its directory was not flushed. */
-	if (r < 0 && faccessat(f->dirfd, c->adopting, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
-		f->base_away = false;
-		r = io_sync_dir(f->dirfd, ".");
-	}
-	if (r < 0) {
-		if (err && !err->code)
-			*err = why;
-		return error_prefix(err, r, "cannot take over the new image");
-	}
-	f->base_away = false;
-	c->adopting[0] = '\0';
-	intent_remove(f->dirfd);
-	flash_settled(c->o.flash);
-	base_clear(c->o.base);
-	*c->o.base = c->next;
-	c->next = (struct base){0};
-	return 0;
-}
-
-/* The flash holds the snapshot. Everything that refers to the old base changes over in an
- * order that a crash can stop anywhere: the journal says which base it rests on, and the
- * intent stands until base and journal agree (attach.c reads them so). */
-static int adopt(struct committer *c, struct commit *job, struct error *err)
-{
-	struct folder *f = c->o.folder;
-	struct journal_header header = f->header;
-	uint64_t before = f->on_flash;
-	int r = job->rewritten ? snapshot_save_strays(f, job->snapshot) : 0;
-
-	if (r < 0)
-		return error_set(err, r, "cannot keep open files on the host: %s", strerror(-r));
-	snapshot_committed(f, job->snapshot);
-	if (job->rewritten)
-		memcpy(header.base, job->next.fingerprint, SHA256_SIZE);
-	header.dirty = folder_needs_journal(f);
-	r = folder_rewrite_journal(f, &header, err);
-	if (r < 0) {
-		snapshot_undo(f, job->snapshot, before);
-		return r;
-	}
-	if (!job->rewritten)
-		return 0;
-	memcpy(c->adopting, job->next_name, sizeof(c->adopting));
-	c->next = job->next;
-	job->next = (struct base){0};
-	f->base_away = true;
-	return take_over(c, err);
 }
 
 /* All that can be staged is, also behind one that cannot: the first error. */
@@ -375,7 +315,7 @@ static void on_done(struct worker_job *j)
 
 	c->running = NULL;
 	if (r == 0)
-		r = adopt(c, job, &job->err);
+		r = handover_begin(&c->handover, job, &job->err);
 	c->erased_blocks += job->erased_blocks;
 	c->programmed_bytes += job->programmed_bytes;
 	c->commits += r == 0 && job->rewritten;
@@ -395,7 +335,10 @@ static int mend(struct committer *c, struct error *err)
 {
 	struct folder *f = c->o.folder;
 	struct journal_header header = f->header;
-	int r = c->adopting[0] ? take_over(c, err) : 0;
+	int r = 0;
+
+	if (handover_is_pending(&c->handover))
+		r = handover_finish(&c->handover, err);
 
 	if (r < 0)
 		return r;
@@ -459,7 +402,7 @@ static void start(struct committer *c)
 
 	if (c->running)
 		return;
-	if (c->adopting[0] && !c->quiet) {
+	if (handover_is_pending(&c->handover) && !c->quiet) {
 		wait_for_quiet(c);
 		return;
 	}
