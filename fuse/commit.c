@@ -111,9 +111,9 @@ static int make_plan(struct commit *c, int next_fd, struct romfs_plan **plan, st
 	struct romfs_flash now = {.source = flash_now_source(c->flash)};
 	struct snapshot_reader reader = {.snapshot = c->snapshot, .flash = &base};
 
-	now.image = image_on_flash(c, &now.source, &parsed);
-	return romfs_plan(&geometry, &now, ROMFS_REWRITE, c->snapshot->tree, c->pack, snapshot_content, &reader,
-		next_fd, plan, err);
+	now.image = c->anew ? NULL : image_on_flash(c, &now.source, &parsed);
+	return romfs_plan(&geometry, &now, c->goal, c->snapshot->tree, c->pack,
+		snapshot_content, &reader, next_fd, plan, err);
 }
 
 /* From here on a cut is healed by whoever comes next. */
@@ -260,5 +260,6 @@ void commit_run(struct worker_job *job)
 	sweep(c->dirfd);
 	/* What was asked for is done or told; a board that cannot be left in good order is
 	 * found so at the next session. */
-	(void)!flash_disconnect(c->flash, NULL);
+	if (!c->stays || c->result < 0)
+		(void)!flash_disconnect(c->flash, NULL);
 }

@@ -20,6 +20,9 @@ struct commit {
 	const struct base *base;
 	int dirfd; /* state directory */
 	const struct romfs_pack_options *pack;
+	enum romfs_goal goal;
+	bool anew; /* what flash shows is given up, and its layout with it */
+	bool stays; /* the session goes on: flash_disconnect is the submitter's */
 	struct flash_progress *progress;
 	struct snapshot *snapshot; /* owned */
 	uint64_t strangers; /* erase blocks that hold neither the base nor nothing */

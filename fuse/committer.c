@@ -339,7 +339,6 @@ static int mend(struct committer *c, struct error *err)
 
 	if (handover_is_pending(&c->handover))
 		r = handover_finish(&c->handover, err);
-
 	if (r < 0)
 		return r;
 	header.dirty = folder_needs_journal(f);
@@ -425,6 +424,7 @@ static void start(struct committer *c)
 	job->base = c->o.base;
 	job->dirfd = f->dirfd;
 	job->pack = f->pack;
+	job->goal = ROMFS_REWRITE;
 	job->progress = &c->progress;
 	job->job.done = on_done;
 	job->job_ctx = c;
