@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "libromfs/ops.h"
 #include "util/io.h"
 
 #define STRIDE (64u << 10)
@@ -24,62 +25,14 @@ struct differ {
 	const struct planning *pl;
 	struct romfs_plan *plan;
 	struct error *err;
+	struct ops ops;
 	uint32_t block, page;
 	uint32_t head; /* bytes at the start that are programmed last of all */
 	uint8_t *fates;
 	uint8_t *now, *next; /* one block each */
-	size_t cap;
 	uint64_t prefix_end; /* of what a prefix erase takes */
 	bool late;	     /* something must happen without the old tree */
 };
-
-/* --- operations -------------------------------------------------------------- */
-
-static int push_op(struct differ *d, enum romfs_op_kind kind, uint64_t off, uint64_t len,
-	uint64_t src)
-{
-	struct romfs_plan *plan = d->plan;
-
-	if (len == 0)
-		return 0;
-	if (plan->n_ops == d->cap) {
-		size_t cap = d->cap ? d->cap * 2 : 64;
-		struct romfs_op *ops = realloc(plan->ops, cap * sizeof(*ops));
-
-		if (!ops)
-			return -ENOMEM;
-		plan->ops = ops;
-		d->cap = cap;
-	}
-	plan->ops[plan->n_ops++] =
-		(struct romfs_op){.off = off, .len = len, .src = src, .kind = kind};
-	if (kind == ROMFS_OP_ERASE)
-		plan->erase_count += len / d->pl->geometry->erase_block;
-	else if (kind == ROMFS_OP_PROGRAM)
-		plan->program_bytes += len;
-	return 0;
-}
-
-/* Runs go on over the borders of blocks: where they are of 16 bytes, an operation for each
- * would cost a statement on the line for each. */
-static bool extends_last(const struct differ *d, uint64_t off)
-{
-	const struct romfs_plan *plan = d->plan;
-	const struct romfs_op *last = plan->n_ops ? &plan->ops[plan->n_ops - 1] : NULL;
-
-	return last && last->kind == ROMFS_OP_PROGRAM && last->off + last->len == off &&
-	       last->src + last->len == off;
-}
-
-static int push_program(struct differ *d, uint64_t off, uint64_t len)
-{
-	if (len && extends_last(d, off)) {
-		d->plan->ops[d->plan->n_ops - 1].len += len;
-		d->plan->program_bytes += len;
-		return 0;
-	}
-	return push_op(d, ROMFS_OP_PROGRAM, off, len, off);
-}
 
 /* --- what differs ------------------------------------------------------------ */
 
@@ -187,11 +140,11 @@ static int program_pages(
 				start = MAX(at, from);
 			run = at + d->page - start;
 		} else {
-			r = push_program(d, off + start, run);
+			r = ops_program(&d->ops, off + start, run, off + start);
 			run = 0;
 		}
 	}
-	return r < 0 ? r : push_program(d, off + start, run);
+	return r < 0 ? r : ops_program(&d->ops, off + start, run, off + start);
 }
 
 /* Whether a block is done in this phase, and how. */
@@ -208,27 +161,13 @@ static bool is_due(const struct differ *d, uint64_t off, enum phase phase, enum 
 		is_unused(d, off, block_len(d, off)) == (phase == EARLY);
 }
 
-/* Erases that touch are one operation, but for the one that takes the header away. */
-static int push_erase(struct differ *d, uint64_t off, uint64_t len)
-{
-	struct romfs_plan *plan = d->plan;
-	struct romfs_op *last = plan->n_ops ? &plan->ops[plan->n_ops - 1] : NULL;
-
-	if (!last || last->kind != ROMFS_OP_ERASE || last->off == 0 ||
-		last->off + last->len != off)
-		return push_op(d, ROMFS_OP_ERASE, off, len, 0);
-	last->len += len;
-	plan->erase_count += len / d->pl->geometry->erase_block;
-	return 0;
-}
-
 static int erase_due(struct differ *d, uint64_t off, enum phase phase)
 {
 	enum fate fate;
 
 	if (!is_due(d, off, phase, &fate) || fate != ERASED || off < d->prefix_end)
 		return 0;
-	return push_erase(d, off, block_len(d, off));
+	return ops_erase(&d->ops, off, block_len(d, off));
 }
 
 static int program_due(struct differ *d, uint64_t off, enum phase phase)
@@ -279,7 +218,7 @@ static int check_invalid(struct differ *d)
 		d->pl->next_fd, blank, d->head, (off_t)d->pl->geometry->size);
 	if (r < 0)
 		return error_set(d->err, r, "cannot write the next image: %s", strerror(-r));
-	return push_op(d, ROMFS_OP_CHECK, 0, d->head, d->pl->geometry->size);
+	return ops_check(&d->ops, 0, d->head, d->pl->geometry->size);
 }
 
 /* After this the flash holds no file system, whatever it held. */
@@ -296,18 +235,18 @@ static int invalidate(struct differ *d)
 		/* The image's own bytes, one off: anything but a header. */
 		if (g->size <= d->head)
 			return 0;
-		r = push_op(d, ROMFS_OP_PROGRAM, 0, d->head, 1);
-		return r < 0 ? r : push_op(d, ROMFS_OP_CHECK, 0, d->head, 1);
+		r = ops_program(&d->ops, 0, d->head, 1);
+		return r < 0 ? r : ops_check(&d->ops, 0, d->head, 1);
 	}
 	if (g->prefix_erase && d->prefix_end) {
-		r = push_op(d, ROMFS_OP_ERASE, 0, d->prefix_end, 0);
+		r = ops_erase(&d->ops, 0, d->prefix_end);
 		return r < 0 ? r : check_invalid(d);
 	}
 	if (known && space_is_blank(d->now, block_len(d, 0)))
 		return 0;
 	if (g->prefix_erase)
 		d->prefix_end = g->erase_block;
-	r = push_op(d, ROMFS_OP_ERASE, 0, g->erase_block, 0);
+	r = ops_erase(&d->ops, 0, g->erase_block);
 	return r < 0 ? r : check_invalid(d);
 }
 
@@ -321,7 +260,7 @@ static int finish(struct differ *d)
 	r = load(d, 0, &known);
 	if (r == 0 && fate != UNTOUCHED)
 		r = program_pages(d, 0, d->head, fate, LAST);
-	return r < 0 ? r : push_program(d, 0, d->head);
+	return r < 0 ? r : ops_program(&d->ops, 0, d->head, 0);
 }
 
 static int order(struct differ *d)
@@ -342,35 +281,6 @@ static int order(struct differ *d)
 
 /* --- checks ------------------------------------------------------------------ */
 
-static int list_touched(struct differ *d, struct spans *s)
-{
-	int r = 0;
-
-	for (size_t k = 0; r == 0 && k < d->plan->n_ops; k++)
-		if (d->plan->ops[k].kind != ROMFS_OP_CHECK)
-			r = spans_push(s, d->plan->ops[k].off, d->plan->ops[k].len);
-	spans_normalize(s);
-	return r;
-}
-
-/* What was written, and the erase blocks beside it: boards have erased too much. */
-static int list_checks(struct differ *d, const struct spans *touched, struct spans *s)
-{
-	uint64_t block = d->pl->geometry->erase_block, size = d->pl->geometry->size;
-	int r = 0;
-
-	for (size_t k = 0; r == 0 && k < touched->n; k++) {
-		uint64_t from = touched->v[k].off / block * block;
-		uint64_t end = touched->v[k].off + touched->v[k].len;
-		uint64_t to = (end + block - 1) / block * block + block;
-
-		from -= MIN(from, block);
-		r = spans_push(s, from, MIN(to, size) - from);
-	}
-	spans_normalize(s);
-	return r;
-}
-
 /* Everything is checked before the last operation, and that one after it. */
 static int add_checks(struct differ *d, struct spans *checks)
 {
@@ -379,14 +289,14 @@ static int add_checks(struct differ *d, struct spans *checks)
 
 	d->plan->n_ops--;
 	for (size_t k = 0; r == 0 && k < checks->n; k++)
-		r = push_op(d, ROMFS_OP_CHECK, checks->v[k].off, checks->v[k].len,
+		r = ops_check(&d->ops, checks->v[k].off, checks->v[k].len,
 			checks->v[k].off);
 	if (r == 0)
-		r = push_op(d, ROMFS_OP_CHECK, 0, 1, 0);
+		r = ops_check(&d->ops, 0, 1, 0);
 	if (r < 0)
 		return r;
 	d->plan->ops[d->plan->n_ops - 1] = last;
-	return push_op(d, ROMFS_OP_CHECK, last.off, last.len, last.off);
+	return ops_check(&d->ops, last.off, last.len, last.off);
 }
 
 static int seal(struct differ *d)
@@ -397,9 +307,9 @@ static int seal(struct differ *d)
 
 	if (d->plan->n_ops == 0)
 		return 0;
-	r = list_touched(d, &touched);
+	r = ops_touched(&d->ops, 0, &touched);
 	if (r == 0)
-		r = list_checks(d, &touched, &checks);
+		r = ops_reach(&d->ops, 0, true, &checks);
 	d->plan->touched = touched.v;
 	d->plan->n_touched = touched.n;
 	return r < 0 ? r : add_checks(d, &checks);
@@ -408,7 +318,10 @@ static int seal(struct differ *d)
 int diff_plan(const struct planning *pl, struct romfs_plan *plan, struct error *err)
 {
 	const struct romfs_geometry *g = pl->geometry;
-	struct differ d = {.pl = pl, .plan = plan, .err = err};
+	struct differ d = {.pl = pl,
+		.plan = plan,
+		.err = err,
+		.ops = {.geometry = g, .plan = plan}};
 	int r;
 
 	d.block = next_block(g);

@@ -18,6 +18,7 @@ enum head_form {
 };
 
 #define HEAD_SIZE_MAX 65536u
+#define HEAD_UNIT_MAX 4096u
 #define HEAD_WALK_MAX 64u /* records that a reader walks before a ROOT, at any time */
 
 struct head {
@@ -28,11 +29,15 @@ struct head {
 	uint32_t slots, group; /* how many; slots per group (TWICE) */
 };
 
-/* The best head for this memory; false where it bears none (form is HEAD_NONE then). */
+/* The best head for this memory; false where it bears none (form is HEAD_NONE then): too
+ * small, write units of one byte that are programmed once, units over HEAD_UNIT_MAX. At most
+ * 1/16 of the partition. Where an erase block is smaller than the head, it takes several. */
 bool head_choose(const struct romfs_geometry *geometry, struct head *out);
 
 /* All its bytes, no slot used: `buf` takes head->size bytes. `root` is where the ROOT stands,
- * which the end link leads to. */
+ * which the end link leads to: head->size or behind it. Write units that are all FF must be
+ * left erased, and not be programmed with FF: with ECC that would use them up. The first
+ * write unit is programmed last. */
 void head_write(const struct head *h, const struct romfs_geometry *geometry, uint64_t root,
 	uint8_t *buf);
 
@@ -45,8 +50,9 @@ struct head_state {
 };
 /* 1: one of ours, whole and for this geometry (its unit is a multiple of the write unit; a
  * TWICE head only where units may be programmed twice); 0: not, or bytes of it are not
- * known; -errno with err. Slots that a cut has spoiled are passed over. `buf` takes
- * HEAD_SIZE_MAX bytes: the head's. */
+ * known; -errno with err. Slots that a cut has spoiled are passed over; so many of them that
+ * a reader would walk too far leave none. `buf` takes HEAD_SIZE_MAX bytes: the head's. Its
+ * bytes alone are judged: that a ROOT stands at `root` is for romfs_parse to say. */
 must_check int head_read(const struct romfs_geometry *geometry,
 	const struct romfs_source *source, struct head *out, struct head_state *state,
 	uint8_t *buf, struct error *err);
@@ -56,9 +62,12 @@ struct head_step {
 	uint32_t off, len; /* whole write units, inside the head */
 	uint32_t at; /* where in the bytes of head_use its bytes stand */
 };
-/* The programs that use slot state->next for the ROOT at `root`, in their order; `buf` holds
- * the head's bytes as they are, and afterwards as they will be. `bytes` takes what each
- * step programs (HEAD_STEPS_MAX * HEAD_STEP_MAX bytes). */
-#define HEAD_STEP_MAX 8192u
+#define HEAD_STEP_MAX (2 * HEAD_UNIT_MAX)
+/* The programs that use slot state->next (< head->slots) for the ROOT at `root` (>= head->size),
+ * in their order; `buf` holds the head's bytes as they are, and afterwards as they will be.
+ * `bytes` takes what each step programs (HEAD_STEPS_MAX * HEAD_STEP_MAX bytes): what flash
+ * holds there when it is done, so that the same bytes serve to check it. A TWICE step
+ * programs units again, with the bytes that stand in them already and some bits cleared;
+ * any subset of these bits may come through before the last step, which clears one. */
 void head_use(const struct head *h, const struct head_state *state, uint64_t root,
 	uint8_t *buf, struct head_step steps[HEAD_STEPS_MAX], unsigned *n, uint8_t *bytes);

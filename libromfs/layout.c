@@ -74,30 +74,18 @@ static int meta_is_known(const struct planning *pl, struct error *err)
 	return 1;
 }
 
-/* 1: nothing has to change. Blank flash is right for an empty tree. */
-static int try_keep(const struct planning *pl, struct layout *l, struct error *err)
+/* Blank flash is right for an empty tree. */
+int layout_keep(const struct planning *pl, struct error *err)
 {
 	const struct romfs_image *im = pl->now->image;
-	uint32_t count = romfs_tree_count(pl->wanted);
 	int r;
 
 	if (!im || (im->status != ROMFS_VALID && im->status != ROMFS_BLANK))
 		return 0;
-	if (im->status == ROMFS_BLANK && count > 1)
-		return 0;
-	if (im->status == ROMFS_VALID) {
-		r = same_tree(pl, err);
-		if (r > 0)
-			r = meta_is_known(pl, err);
-		if (r <= 0)
-			return r;
-	}
-	for (uint32_t i = 0; i < count; i++)
-		l->place[i] = pl->home[i];
-	l->kind = LAYOUT_KEEP;
-	l->size = im->size;
-	l->kept = count > 1;
-	return 1;
+	if (im->status == ROMFS_BLANK)
+		return romfs_tree_count(pl->wanted) == 1;
+	r = same_tree(pl, err);
+	return r > 0 ? meta_is_known(pl, err) : r;
 }
 
 /* --- lay out ----------------------------------------------------------------- */
@@ -182,8 +170,8 @@ static int try_laid(const struct planning *pl, struct layout *l, bool keep,
 	int r;
 
 	meta_done(&l->meta);
-	r = meta_init(&l->meta, pl->wanted, pl->geometry, pl->order, wants_notes(pl),
-		comfort == ROOMY, err);
+	r = meta_init(&l->meta, comfort == ROOMY ? META_FRONT_ROOMY : META_FRONT_TIGHT,
+		pl->wanted, pl->geometry, pl->order, wants_notes(pl), err);
 	if (r < 0)
 		return r;
 	reserved = reserve(pl, l->meta.size, comfort);
@@ -226,10 +214,38 @@ static int try_packed(const struct planning *pl, struct layout *l, bool notes,
 	return l->size > pl->geometry->size ? -ENOSPC : 0;
 }
 
+static int no_room(const struct planning *pl, uint64_t need, struct error *err)
+{
+	return error_set(err, -ENOSPC,
+		"the files need %llu bytes, and the partition holds %llu: remove or shrink "
+		"some (%llu bytes at least)",
+		(unsigned long long)need, (unsigned long long)pl->geometry->size,
+		(unsigned long long)(need - pl->geometry->size));
+}
+
+/* --- choose ------------------------------------------------------------------ */
+
+static int start(const struct planning *pl, struct layout *l, struct error *err)
+{
+	*l = (struct layout){
+		.place = malloc(romfs_tree_count(pl->wanted) * sizeof(*l->place))};
+	return l->place ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
+
 void layout_done(struct layout *l)
 {
 	free(l->place);
 	meta_done(&l->meta);
+}
+
+int layout_pack(const struct planning *pl, struct layout *l, struct error *err)
+{
+	uint64_t need = 0;
+	int r = start(pl, l, err);
+
+	if (r == 0)
+		r = try_packed(pl, l, wants_notes(pl), &need, err);
+	return r == -ENOSPC ? no_room(pl, need, err) : r;
 }
 
 int layout_choose(const struct planning *pl, struct layout *l, struct error *err)
@@ -239,15 +255,10 @@ int layout_choose(const struct planning *pl, struct layout *l, struct error *err
 		enum comfort comfort;
 	} ways[] = {{true, ROOMY}, {true, TIGHT}, {false, ROOMY}, {false, TIGHT}};
 	uint64_t need = 0;
-	int r;
+	int r = start(pl, l, err);
 
-	*l = (struct layout){
-		.place = malloc(romfs_tree_count(pl->wanted) * sizeof(*l->place))};
-	if (!l->place)
-		return error_set(err, -ENOMEM, "out of memory");
-	r = try_keep(pl, l, err);
-	if (r != 0)
-		return MIN(r, 0);
+	if (r < 0)
+		return r;
 	for (size_t k = 0; k < ARRAY_SIZE(ways); k++) {
 		r = try_laid(pl, l, ways[k].keep, ways[k].comfort, err);
 		if (r != -ENOSPC)
@@ -256,11 +267,5 @@ int layout_choose(const struct planning *pl, struct layout *l, struct error *err
 	r = wants_notes(pl) ? try_packed(pl, l, true, &need, err) : -ENOSPC;
 	if (r == -ENOSPC)
 		r = try_packed(pl, l, false, &need, err);
-	if (r == -ENOSPC)
-		return error_set(err, r,
-			"the files need %llu bytes, and the partition holds %llu: remove or shrink "
-			"some (%llu bytes at least)",
-			(unsigned long long)need, (unsigned long long)pl->geometry->size,
-			(unsigned long long)(need - pl->geometry->size));
-	return r;
+	return r == -ENOSPC ? no_room(pl, need, err) : r;
 }

@@ -21,7 +21,7 @@ struct planning {
 };
 
 enum layout_kind {
-	LAYOUT_KEEP, /* the flash holds what is wanted */
+	LAYOUT_HEAD, /* a head, metadata and data anywhere behind it (head.h) */
 	LAYOUT_LAID, /* metadata first, data by pointer (meta.h) */
 	LAYOUT_PACKED,
 };
@@ -46,5 +46,9 @@ must_check int planning_content(void *planning, const struct romfs_tree *tree,
 	uint32_t index, uint64_t off, void *buf, size_t len, struct error *err);
 
 void layout_done(struct layout *l);
+/* 1: flash holds the wanted tree already, every file where its home is. */
+must_check int layout_keep(const struct planning *pl, struct error *err);
 /* The best layout that fits. -ENOSPC. */
 must_check int layout_choose(const struct planning *pl, struct layout *l, struct error *err);
+/* The packed one, as the options want it. -ENOSPC. */
+must_check int layout_pack(const struct planning *pl, struct layout *l, struct error *err);

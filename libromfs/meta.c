@@ -3,13 +3,9 @@
 
 #include <errno.h>
 
-/* Digits of the lengths of the image and of its last record: enough for 32 GiB, and the
- * payload begins at an even, round offset. */
-#define IMAGE_DIGITS 5u
-
-static uint64_t image_end(const struct meta *m)
+uint64_t meta_image_end(const struct romfs_geometry *geometry)
 {
-	return m->geometry->size & ~UINT64_C(1); /* an image has an even size */
+	return geometry->size & ~UINT64_C(1); /* an image has an even size */
 }
 
 static unsigned digits(const struct meta *m)
@@ -30,28 +26,35 @@ static unsigned gap_before(const struct meta *m, uint64_t pos, unsigned moving)
 {
 	uint32_t block = m->geometry->erase_block;
 
-	if (!m->roomy || block < 8 * moving || moving == 0)
+	if (m->kind != META_FRONT_ROOMY || block < 8 * moving || moving == 0)
 		return 0;
 	if (pos / block == (pos + moving - 1) / block)
 		return 0;
 	return (unsigned)(block - pos % block);
 }
 
-static void put_header(const struct meta *m, struct romfs_out *out)
+/* The first write unit holds nothing but the header, and is programmed last. The rest of it
+ * is leading digits of the kind of an empty padding record in the next unit: in whatever
+ * state a power cut leaves them, erased or programmed, their top bits are set, and the
+ * reader comes to that record's end. */
+void meta_header(const struct romfs_geometry *geometry, uint32_t unit, struct romfs_out *out)
 {
-	uint32_t unit = m->geometry->write_unit;
 	const uint8_t empty[] = {ROMFS_KIND_PADDING, 0};
 
 	romfs_out_bytes(out, romfs_magic, sizeof(romfs_magic));
-	romfs_out_varuint(out, image_end(m) - META_PAYLOAD, IMAGE_DIGITS);
-	/* The first write unit holds nothing but the header, and is programmed last. The rest
-	 * of it is leading digits of the kind of an empty padding record in the next unit: in
-	 * whatever state a power cut leaves them, erased or programmed, their top bits are
-	 * set, and the reader comes to that record's end. */
-	if (m->roomy && unit > META_PAYLOAD) {
+	romfs_out_varuint(
+		out, meta_image_end(geometry) - META_PAYLOAD, ROMFS_JUMP_DIGITS);
+	if (unit > META_PAYLOAD) {
 		romfs_out_fill(out, 0x80, unit - META_PAYLOAD);
 		romfs_out_bytes(out, empty, sizeof(empty));
 	}
+}
+
+static void put_front(const struct meta *m, struct romfs_out *out)
+{
+	if (m->kind != META_ROOT)
+		meta_header(m->geometry,
+			m->kind == META_FRONT_ROOMY ? m->geometry->write_unit : 1, out);
 	if (m->notes)
 		romfs_out_note(out, romfs_tree_node(m->tree, ROMFS_ROOT)->mtime_ns);
 }
@@ -94,14 +97,15 @@ static void put_entry(
 		put_pointer(m, out, n, place ? place[i] : META_PAYLOAD);
 }
 
-/* The last record reaches to the end of the image: file data and free space lie in it. */
-static void put_rest(const struct meta *m, struct romfs_out *out)
+/* The last record reaches from `at` to the end of the image: file data and free space lie
+ * in it. */
+static void put_rest(const struct meta *m, uint64_t at, struct romfs_out *out)
 {
-	uint64_t from = out->pos + 1 + IMAGE_DIGITS;
+	uint64_t to = MAX(meta_image_end(m->geometry), at + ROMFS_JUMP);
+	uint8_t jump[ROMFS_JUMP];
 
-	romfs_out_varuint(out, ROMFS_KIND_PADDING, 1);
-	romfs_out_varuint(
-		out, from < image_end(m) ? image_end(m) - from : 0, IMAGE_DIGITS);
+	romfs_jump_put(jump, at, to, ROMFS_JUMP_DIGITS);
+	romfs_out_bytes(out, jump, sizeof(jump));
 }
 
 void meta_done(struct meta *m)
@@ -117,14 +121,14 @@ static void measure(struct meta *m, uint64_t *own)
 	uint32_t count = romfs_tree_count(m->tree);
 	unsigned head = 1 + digits(m);
 
-	put_header(m, &out);
+	put_front(m, &out);
 	for (uint32_t k = 1; k < count; k++) {
 		uint64_t start = out.pos;
 
 		put_entry(m, &out, m->order[k], NULL);
 		own[m->order[k]] = out.pos - start;
 	}
-	put_rest(m, &out);
+	put_rest(m, out.pos, &out);
 	m->size = out.pos;
 	for (uint32_t k = count; --k > 0;) {
 		uint32_t i = m->order[k];
@@ -139,9 +143,9 @@ static void measure(struct meta *m, uint64_t *own)
 	}
 }
 
-int meta_init(struct meta *m, const struct romfs_tree *tree,
+int meta_init(struct meta *m, enum meta_kind kind, const struct romfs_tree *tree,
 	const struct romfs_geometry *geometry, const uint32_t *order, bool notes,
-	bool roomy, struct error *err)
+	struct error *err)
 {
 	uint32_t count = romfs_tree_count(tree);
 	_cleanup_free_ uint64_t *own = calloc(count, sizeof(*own));
@@ -150,19 +154,22 @@ int meta_init(struct meta *m, const struct romfs_tree *tree,
 		.geometry = geometry,
 		.order = order,
 		.payload = calloc(count, sizeof(*m->payload)),
-		.notes = notes,
-		.roomy = roomy};
+		.kind = kind,
+		.notes = notes};
 	if (!own || !m->payload)
 		return error_set(err, -ENOMEM, "out of memory");
 	measure(m, own);
 	return 0;
 }
 
-int meta_write(const struct meta *m, const uint64_t *place, struct romfs_out *out)
+int meta_write(const struct meta *m, uint64_t at, const uint64_t *place,
+	struct romfs_out *out)
 {
-	put_header(m, out);
+	uint64_t start = out->pos;
+
+	put_front(m, out);
 	for (uint32_t k = 1; k < romfs_tree_count(m->tree); k++)
 		put_entry(m, out, m->order[k], place);
-	put_rest(m, out);
+	put_rest(m, at + (out->pos - start), out);
 	return romfs_out_flush(out);
 }

@@ -7,8 +7,7 @@
 #include "util/io.h"
 
 /* Pieces of the image that are not a file's data. */
-#define PIECE_META UINT32_MAX	     /* written to the file beforehand */
-#define PIECE_FLASH (UINT32_MAX - 1) /* metadata that stays */
+#define PIECE_META UINT32_MAX /* written to the file beforehand */
 
 struct piece {
 	uint64_t off, len;
@@ -68,21 +67,13 @@ static void add_piece(struct writer *w, uint64_t off, uint64_t len, uint32_t ind
 static int list_pieces(struct writer *w)
 {
 	const struct romfs_tree *tree = w->pl->wanted;
-	const struct romfs_image *im = w->pl->now->image;
-	bool keep = w->layout->kind == LAYOUT_KEEP;
-	size_t cap = romfs_tree_count(tree) + (keep ? im->n_meta : 1);
 
-	w->pieces = malloc(cap * sizeof(*w->pieces));
+	w->pieces = malloc((romfs_tree_count(tree) + 1) * sizeof(*w->pieces));
 	if (!w->pieces)
 		return -ENOMEM;
-	if (keep)
-		for (size_t k = 0; k < im->n_meta; k++)
-			add_piece(w, im->meta[k].off, im->meta[k].len, PIECE_FLASH);
-	else
-		add_piece(w, 0,
-			w->layout->kind == LAYOUT_LAID ? w->layout->meta.size
-						       : w->layout->size,
-			PIECE_META);
+	add_piece(w, 0,
+		w->layout->kind == LAYOUT_LAID ? w->layout->meta.size : w->layout->size,
+		PIECE_META);
 	for (uint32_t i = 0;
 		w->layout->kind != LAYOUT_PACKED && i < romfs_tree_count(tree); i++)
 		if (romfs_tree_node(tree, i)->type == ROMFS_FILE)
@@ -98,8 +89,7 @@ static int fetch(struct writer *w, const struct piece *p, uint64_t at, size_t le
 	uint64_t block_off, bool known, uint8_t *buf)
 {
 	const struct planning *pl = w->pl;
-	bool stays = p->index == PIECE_FLASH ||
-		     (p->index != PIECE_META && pl->home[p->index] == p->off);
+	bool stays = p->index != PIECE_META && pl->home[p->index] == p->off;
 
 	if (stays && known) {
 		memcpy(buf, w->now + (at - block_off), len);
@@ -107,8 +97,6 @@ static int fetch(struct writer *w, const struct piece *p, uint64_t at, size_t le
 	}
 	if (p->index == PIECE_META)
 		return io_pread_full(pl->next_fd, buf, len, (off_t)at);
-	if (p->index == PIECE_FLASH)
-		return pl->now->source.read(pl->now->source.ctx, at, buf, len, w->err);
 	return planning_content(
 		w->pl, pl->wanted, p->index, at - p->off, buf, len, w->err);
 }
@@ -223,7 +211,7 @@ static int write_meta(struct planning *pl, struct layout *l, struct error *err)
 		return error_set(err, r, "cannot write the next image: %s", strerror(-r));
 	}
 	if (l->kind == LAYOUT_LAID)
-		return meta_write(&l->meta, l->place, &out);
+		return meta_write(&l->meta, 0, l->place, &out);
 	if (l->kind == LAYOUT_PACKED)
 		return pack_aside(pl, l, sink_to_next, &to, err);
 	return 0;
@@ -254,7 +242,7 @@ static int write_blocks(struct writer *w)
 {
 	uint64_t size = w->pl->geometry->size;
 	/* Block 0 is erased whenever anything changes: it carries no leftovers. */
-	uint64_t clean = w->layout->kind == LAYOUT_KEEP ? 0 : w->block;
+	uint64_t clean = w->block;
 	int r = 0;
 
 	if (w->pl->geometry->prefix_erase)

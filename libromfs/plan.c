@@ -8,6 +8,7 @@
 #include "libromfs/layout.h"
 #include "libromfs/next.h"
 #include "libromfs/record.h"
+#include "libromfs/save.h"
 
 #define CHUNK (16u * 1024)
 /* An erase block is held in memory, a few times: larger than any board's. */
@@ -24,14 +25,7 @@ int planning_content(void *planning, const struct romfs_tree *tree, uint32_t ind
 	uint64_t off, void *buf, size_t len, struct error *err)
 {
 	const struct planning *pl = planning;
-	const struct romfs_source *flash = &pl->now->source;
 
-	if (pl->home[index] != ROMFS_NO_OFFSET) {
-		int r = flash->read(flash->ctx, pl->home[index] + off, buf, len, err);
-
-		if (r != -ENODATA)
-			return r;
-	}
 	return pl->content(pl->content_ctx, tree, index, off, buf, len, err);
 }
 
@@ -196,6 +190,61 @@ void romfs_plan_free(struct romfs_plan *plan)
 	free(plan);
 }
 
+/* The old tree is given up first, where it has to be. */
+static int replace(struct planning *pl, bool packed, struct romfs_plan *plan,
+	uint64_t *place, struct error *err)
+{
+	_cleanup_(layout_done) struct layout layout = {0};
+	int r = packed ? layout_pack(pl, &layout, err) : layout_choose(pl, &layout, err);
+
+	if (r == 0)
+		r = next_write(pl, &layout, err);
+	if (r == 0)
+		r = diff_plan(pl, plan, err);
+	if (r < 0)
+		return r;
+	memcpy(place, layout.place, romfs_tree_count(pl->wanted) * sizeof(*place));
+	plan->image_size = layout.size;
+	return 0;
+}
+
+static int keep(const struct planning *pl, struct romfs_plan *plan, uint64_t *place)
+{
+	memcpy(place, pl->home, romfs_tree_count(pl->wanted) * sizeof(*place));
+	plan->image_size = pl->now->image->size;
+	return 0;
+}
+
+static int save(struct planning *pl, enum romfs_goal goal, struct romfs_plan *plan,
+	uint64_t *place, struct error *err)
+{
+	struct error why = {0};
+	int r = layout_keep(pl, err);
+
+	if (r != 0)
+		return r < 0 ? r : keep(pl, plan, place);
+	r = save_plan(pl, plan, place, &why);
+	if (r > 0)
+		return 0;
+	if (r < 0 && (r != -ENOSPC || goal != ROMFS_REWRITE))
+		return error_set(err, r, "%s", why.text);
+	r = replace(pl, false, plan, place, err);
+	if (r == 0 && goal == ROMFS_SAVE && plan->way == ROMFS_WAY_REPLACE)
+		return error_set(err, -ENOSPC,
+			"what changed does not fit beside the tree that is on flash");
+	return r;
+}
+
+static int plan_goal(struct planning *pl, enum romfs_goal goal, struct romfs_plan *plan,
+	uint64_t *place, struct error *err)
+{
+	if (goal == ROMFS_TIDY)
+		return tidy_plan(pl, plan, place, err);
+	if (goal == ROMFS_PACK)
+		return replace(pl, true, plan, place, err);
+	return save(pl, goal, plan, place, err);
+}
+
 int romfs_plan(const struct romfs_geometry *geometry, const struct romfs_flash *now,
 	enum romfs_goal goal, struct romfs_tree *wanted, const struct romfs_pack_options *options,
 	romfs_content_fn content, void *content_ctx, int next_fd, struct romfs_plan **out,
@@ -208,26 +257,21 @@ int romfs_plan(const struct romfs_geometry *geometry, const struct romfs_flash *
 		.content = content,
 		.content_ctx = content_ctx,
 		.next_fd = next_fd};
-	_cleanup_(layout_done) struct layout layout = {0};
 	_cleanup_(romfs_plan_freep) struct romfs_plan *plan = calloc(1, sizeof(*plan));
+	_cleanup_free_ uint64_t *place =
+		calloc(romfs_tree_count(wanted), sizeof(*place));
 	int r;
 
-	(void)goal;
-	if (!plan)
+	if (!plan || !place)
 		return error_set(err, -ENOMEM, "out of memory");
 	r = planning_init(&pl, err);
 	if (r == 0)
-		r = layout_choose(&pl, &layout, err);
-	if (r == 0)
-		r = next_write(&pl, &layout, err);
-	if (r == 0)
-		r = diff_plan(&pl, plan, err);
+		r = plan_goal(&pl, goal, plan, place, err);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < romfs_tree_count(wanted); i++)
 		if (romfs_tree_node(wanted, i)->type == ROMFS_FILE)
-			romfs_tree_node(wanted, i)->data_off = layout.place[i];
-	plan->image_size = layout.size;
+			romfs_tree_node(wanted, i)->data_off = place[i];
 	*out = TAKE_PTR(plan);
 	return 0;
 }

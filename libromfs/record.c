@@ -8,11 +8,7 @@
 
 const uint8_t romfs_magic[ROMFS_MAGIC_LEN] = {0xd2, 0xcd, 0x31};
 
-/* 0xF5 stands in no UTF-8 text, so that no comment in a padding record is taken for a
- * note; it is neither erased flash nor zero. */
-static const uint8_t note_magic[] = {0xf5, 'N'};
-
-enum note_type { NOTE_PLACE = 0, NOTE_MTIME = 1 };
+const uint8_t romfs_note_magic[ROMFS_NOTE_MAGIC_LEN] = {0xf5, 'N'};
 
 unsigned romfs_varuint_width(uint64_t value)
 {
@@ -23,20 +19,34 @@ unsigned romfs_varuint_width(uint64_t value)
 	return width;
 }
 
+void romfs_varuint_put(uint8_t *p, uint64_t value, unsigned width)
+{
+	assert(romfs_varuint_width(value) <= width);
+	for (unsigned i = width; i-- > 0; value >>= 7)
+		p[i] = (uint8_t)((value & 0x7F) | (i + 1 < width ? 0x80 : 0));
+}
+
+void romfs_jump_put(uint8_t *p, uint64_t at, uint64_t to, unsigned width)
+{
+	assert(to >= at + 1 + width);
+	p[0] = ROMFS_KIND_PADDING;
+	romfs_varuint_put(p + 1, to - (at + 1 + width), width);
+}
+
 void romfs_note_encode(int64_t mtime_ns, uint8_t payload[ROMFS_NOTE_LEN])
 {
 	memset(payload, 0, ROMFS_NOTE_LEN);
-	memcpy(payload, note_magic, sizeof(note_magic));
+	memcpy(payload, romfs_note_magic, sizeof(romfs_note_magic));
 	if (mtime_ns == ROMFS_NO_MTIME)
-		return; /* NOTE_PLACE */
-	payload[2] = NOTE_MTIME;
+		return; /* ROMFS_NOTE_PLACE */
+	payload[2] = ROMFS_NOTE_MTIME;
 	bytes_put_le64(payload + 3, (uint64_t)mtime_ns);
 }
 
 bool romfs_note_decode(const uint8_t payload[ROMFS_NOTE_LEN], int64_t *mtime_ns)
 {
-	if (memcmp(payload, note_magic, sizeof(note_magic)) != 0 ||
-		payload[2] != NOTE_MTIME)
+	if (memcmp(payload, romfs_note_magic, sizeof(romfs_note_magic)) != 0 ||
+		payload[2] != ROMFS_NOTE_MTIME)
 		return false;
 	*mtime_ns = (int64_t)bytes_get_le64(payload + 3);
 	return true;
@@ -88,8 +98,7 @@ void romfs_out_varuint(struct romfs_out *out, uint64_t value, unsigned width)
 	unsigned n = MAX(width, romfs_varuint_width(value));
 
 	assert(n <= sizeof(digits));
-	for (unsigned i = n; i-- > 0; value >>= 7)
-		digits[i] = (uint8_t)((value & 0x7F) | (i + 1 < n ? 0x80 : 0));
+	romfs_varuint_put(digits, value, n);
 	romfs_out_bytes(out, digits, n);
 }
 

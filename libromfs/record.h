@@ -21,11 +21,31 @@ enum romfs_kind {
 #define ROMFS_MAGIC_LEN 3u
 extern const uint8_t romfs_magic[ROMFS_MAGIC_LEN];
 
+/* What our padding records begin with, and their type, the byte behind it. 0xF5 stands in no
+ * UTF-8 text, so that no comment in a padding record is taken for a note; it is neither
+ * erased flash nor zero. */
+#define ROMFS_NOTE_MAGIC_LEN 2u
+extern const uint8_t romfs_note_magic[ROMFS_NOTE_MAGIC_LEN];
+enum romfs_note_type {
+	ROMFS_NOTE_PLACE = 0, /* of a modification time that is not known */
+	ROMFS_NOTE_MTIME = 1,
+	ROMFS_NOTE_HEAD = 2, /* the mark of the append layout's head; longer than a note */
+};
+
 #define ROMFS_NOTE_LEN 11u /* payload of a modification time note */
 #define ROMFS_NOTE_RECORD (2u + ROMFS_NOTE_LEN)
 
 /* Digits that `value` needs as a varuint: 1 to 10. */
 unsigned romfs_varuint_width(uint64_t value);
+
+/* `value` in exactly `width` digits, which must do. */
+void romfs_varuint_put(uint8_t *p, uint64_t value, unsigned width);
+
+/* A jump: a padding record at `at`, its length of `width` digits, that ends at `to`. Takes
+ * 1 + width bytes. */
+#define ROMFS_JUMP_DIGITS 5u /* enough for 32 GiB */
+#define ROMFS_JUMP (1u + ROMFS_JUMP_DIGITS)
+void romfs_jump_put(uint8_t *p, uint64_t at, uint64_t to, unsigned width);
 
 /* Writes the note's payload; false where `payload` holds none. ROMFS_NO_MTIME gives a
  * payload that keeps the place, but tells nothing. */

@@ -24,7 +24,9 @@ void nor_init(struct nor *f, const struct romfs_geometry *g)
 	f->b = malloc(g->size);
 	f->written = calloc(g->size / g->write_unit, sizeof(bool));
 	f->unknown = calloc(g->size / g->erase_block, sizeof(bool));
-	assert_true(f->b && f->written && f->unknown);
+	f->erases = calloc(g->size / g->erase_block, sizeof(*f->erases));
+	f->bad = calloc(g->size / g->erase_block, 1);
+	assert_true(f->b && f->written && f->unknown && f->erases && f->bad);
 	memset(f->b, 0xFF, g->size);
 }
 
@@ -33,6 +35,8 @@ void nor_done(struct nor *f)
 	free(f->b);
 	free(f->written);
 	free(f->unknown);
+	free(f->erases);
+	free(f->bad);
 }
 
 void nor_settle(struct nor *f)
@@ -63,8 +67,48 @@ void nor_know(struct nor *f, bool known)
 
 /* --- operations ------------------------------------------------------------------------- */
 
-static void erase(struct nor *f, const struct romfs_op *op, uint64_t len, struct rng *r)
+static bool reaches(const struct romfs_extent *v, size_t n, uint64_t off, uint64_t len)
 {
+	for (size_t k = 0; k < n; k++)
+		if (off < v[k].off + v[k].len && v[k].off < off + len)
+			return true;
+	return false;
+}
+
+static bool is_inside(const struct romfs_extent *v, size_t n, uint64_t off, uint64_t len)
+{
+	for (size_t k = 0; k < n; k++)
+		if (off >= v[k].off && off + len <= v[k].off + v[k].len)
+			return true;
+	return false;
+}
+
+/* One plan on its way. */
+struct run {
+	struct nor *f;
+	const struct romfs_plan *plan;
+	uint8_t *before; /* the partition */
+	struct rng *r;
+};
+
+static bool is_sparse(const struct romfs_plan *plan)
+{
+	return plan->way == ROMFS_WAY_APPEND || plan->way == ROMFS_WAY_ERASE ||
+	       plan->way == ROMFS_WAY_NOTHING;
+}
+
+static void expect_good(const struct nor *f, const struct romfs_op *op)
+{
+	for (uint64_t b = op->off / f->g.erase_block;
+		b * f->g.erase_block < op->off + op->len; b++)
+		if (f->bad[b])
+			fail_msg("block %llu is bad", (unsigned long long)b);
+}
+
+static void erase(const struct run *run, const struct romfs_op *op, uint64_t len)
+{
+	struct nor *f = run->f;
+
 	assert_false(f->g.no_erase);
 	assert_int_equal(op->off % f->g.erase_block, 0);
 	assert_int_equal(op->len % f->g.erase_block, 0);
@@ -73,67 +117,132 @@ static void erase(struct nor *f, const struct romfs_op *op, uint64_t len, struct
 	memset(f->b + op->off, 0xFF, len);
 	if (len < op->len)
 		for (uint64_t i = 0; i < MIN(op->len - len, 64); i++)
-			f->b[op->off + len + i] |= (uint8_t)rng_next(r);
+			f->b[op->off + len + i] |= (uint8_t)rng_next(run->r);
+	for (uint64_t b = 0; b < len / f->g.erase_block; b++)
+		f->erases[op->off / f->g.erase_block + b]++;
 	/* A torn erase must be done again before anything is programmed there. */
 	for (uint64_t u = op->off / f->g.write_unit;
 		u < (op->off + op->len) / f->g.write_unit; u++)
 		f->written[u] = len < op->len;
 }
 
-static void program(struct nor *f, const struct romfs_op *op, uint64_t units)
+/* The bytes that an operation speaks of. */
+static uint8_t *next_bytes(const struct run *run, const struct romfs_op *op)
 {
-	uint32_t unit = f->g.write_unit;
+	const struct romfs_plan *plan = run->plan;
 	uint8_t *buf = malloc(op->len);
 
 	assert_non_null(buf);
+	if (op->src < run->f->g.size && is_sparse(plan) &&
+		!is_inside(plan->touched, plan->n_touched, op->src, op->len)) {
+		assert_int_equal(op->kind, ROMFS_OP_CHECK);
+		assert_int_equal(op->src, op->off);
+		assert_false(reaches(plan->touched, plan->n_touched, op->off, op->len));
+		memcpy(buf, run->before + op->off, op->len);
+		return buf;
+	}
+	assert_false(reaches(plan->unknown, plan->n_unknown, op->src, op->len));
+	assert_int_equal(io_pread_full(run->f->next_fd, buf, op->len, (off_t)op->src), 0);
+	return buf;
+}
+
+static void program(const struct run *run, const struct romfs_op *op, uint64_t units)
+{
+	struct nor *f = run->f;
+	uint32_t unit = f->g.write_unit;
+	uint8_t *buf = next_bytes(run, op);
+
 	assert_int_equal(op->off % unit, 0);
 	assert_int_equal(op->len % unit, 0);
-	assert_int_equal(io_pread_full(f->next_fd, buf, op->len, (off_t)op->src), 0);
-	for (uint64_t u = 0; u < units; u++) {
-		uint64_t off = op->off + u * unit;
+	for (uint64_t i = 0; i < units * unit; i++) {
+		uint64_t off = op->off + i;
 
-		if (!f->g.no_erase && f->written[off / unit])
-			fail_msg("unit at %llu is programmed twice",
-				(unsigned long long)off);
-		f->written[off / unit] = true;
-		memcpy(f->b + off, buf + u * unit, unit);
+		if (f->g.no_erase) {
+			f->b[off] = buf[i];
+			continue;
+		}
+		if (f->written[off / unit] && (!f->g.twice || buf[i] & ~f->b[off]))
+			fail_msg("unit at %llu is programmed twice (%02x, %02x)",
+				(unsigned long long)off, f->b[off], buf[i]);
+		f->b[off] &= buf[i];
 	}
+	for (uint64_t u = 0; u < units; u++)
+		f->written[op->off / unit + u] = true;
 	free(buf);
 }
 
-static void check(struct nor *f, const struct romfs_op *op)
+static void check(const struct run *run, const struct romfs_op *op)
 {
-	uint8_t *buf = malloc(op->len);
+	uint8_t *buf = next_bytes(run, op);
 
-	assert_non_null(buf);
-	assert_int_equal(io_pread_full(f->next_fd, buf, op->len, (off_t)op->src), 0);
-	assert_memory_equal(f->b + op->off, buf, op->len);
+	assert_memory_equal(run->f->b + op->off, buf, op->len);
 	free(buf);
 }
 
-static void run_op(struct nor *f, const struct romfs_op *op, uint64_t part, struct rng *r)
+static void run_op(const struct run *run, const struct romfs_op *op, uint64_t part)
 {
+	struct nor *f = run->f;
+
 	assert_true(op->len > 0 && op->off + op->len <= f->g.size);
-	if (op->kind == ROMFS_OP_CHECK)
-		check(f, op);
-	else if (op->kind == ROMFS_OP_ERASE)
-		erase(f, op, MIN(part, op->len), r);
+	if (op->kind == ROMFS_OP_CHECK) {
+		check(run, op);
+		return;
+	}
+	expect_good(f, op);
+	assert_true(is_inside(run->plan->touched, run->plan->n_touched, op->off, op->len));
+	if (op->kind == ROMFS_OP_ERASE)
+		erase(run, op, MIN(part, op->len));
 	else
-		program(f, op, MIN(part, op->len / f->g.write_unit));
+		program(run, op, MIN(part, op->len / f->g.write_unit));
+}
+
+static void mark(uint8_t *map, const struct romfs_extent *v, size_t n)
+{
+	for (size_t k = 0; k < n; k++)
+		memset(map + v[k].off, 1, v[k].len);
+}
+
+/* Flash is what the plan says. */
+static void expect_done(const struct run *run)
+{
+	const struct romfs_plan *plan = run->plan;
+	uint64_t size = run->f->g.size;
+	uint8_t *next = malloc(size), *changed = calloc(1, size), *unknown = calloc(1, size);
+
+	assert_true(next && changed && unknown);
+	if (plan->way == ROMFS_WAY_NOTHING)
+		assert_int_equal(plan->n_ops, 0);
+	else
+		assert_int_equal(io_pread_full(run->f->next_fd, next, size, 0), 0);
+	mark(changed, plan->touched, plan->n_touched);
+	mark(unknown, plan->unknown, plan->n_unknown);
+	for (uint64_t at = 0; at < size; at++) {
+		if (!changed[at] && run->f->b[at] != run->before[at])
+			fail_msg("byte %llu changed", (unsigned long long)at);
+		if ((is_sparse(plan) ? changed[at] : !unknown[at]) &&
+			run->f->b[at] != next[at])
+			fail_msg("byte %llu is not the plan's", (unsigned long long)at);
+	}
+	free(next);
+	free(changed);
+	free(unknown);
 }
 
 void nor_run(struct nor *f, const struct romfs_plan *plan, size_t done, uint64_t torn,
 	struct rng *r)
 {
+	struct run run = {.f = f, .plan = plan, .before = malloc(f->g.size), .r = r};
 	uint64_t erased = 0, programmed = 0;
 
+	assert_non_null(run.before);
+	memcpy(run.before, f->b, f->g.size);
 	for (size_t k = 0; k < plan->n_ops; k++) {
 		const struct romfs_op *op = &plan->ops[k];
 
 		if (k < done)
-			run_op(f, op, op->len, r);
+			run_op(&run, op, op->len);
 		else if (k == done && torn)
-			run_op(f, op, torn, r);
+			run_op(&run, op, torn);
 		if (op->kind == ROMFS_OP_ERASE)
 			erased += op->len / f->g.erase_block;
 		else if (op->kind == ROMFS_OP_PROGRAM)
@@ -141,13 +250,28 @@ void nor_run(struct nor *f, const struct romfs_plan *plan, size_t done, uint64_t
 	}
 	assert_int_equal(erased, plan->erase_count);
 	assert_int_equal(programmed, plan->program_bytes);
+	if (done >= plan->n_ops)
+		expect_done(&run);
+	free(run.before);
+}
+
+void nor_after(const struct nor *f, const struct romfs_plan *plan, uint64_t off, void *buf,
+	size_t len)
+{
+	uint8_t *p = buf;
+
+	if (plan->way != ROMFS_WAY_NOTHING)
+		assert_int_equal(io_pread_full(f->next_fd, buf, len, (off_t)off), 0);
+	for (size_t i = 0; is_sparse(plan) && i < len; i++)
+		if (!reaches(plan->touched, plan->n_touched, off + i, 1))
+			p[i] = f->b[off + i];
 }
 
 void nor_forget(struct nor *f, const struct romfs_plan *plan)
 {
-	for (size_t k = 0; k < plan->n_ops; k++) {
-		uint64_t first = plan->ops[k].off / f->g.erase_block;
-		uint64_t end = plan->ops[k].off + plan->ops[k].len;
+	for (size_t k = 0; k < plan->n_touched; k++) {
+		uint64_t first = plan->touched[k].off / f->g.erase_block;
+		uint64_t end = plan->touched[k].off + plan->touched[k].len;
 
 		for (uint64_t i = first; i * f->g.erase_block < end; i++)
 			f->unknown[i] = true;
@@ -171,7 +295,9 @@ static int nor_read(void *ctx, uint64_t off, void *buf, size_t len, struct error
 struct romfs_flash nor_flash(struct nor *f, struct romfs_image **image)
 {
 	struct romfs_flash flash = {
-		.source = {.read = nor_read, .ctx = f, .size = f->g.size}};
+		.source = {.read = nor_read, .ctx = f, .size = f->g.size},
+		.erases = f->erases,
+		.bad = f->bad};
 	int r;
 
 	*image = NULL;
@@ -246,12 +372,6 @@ static void expect_parsed(const struct nor *f, const struct model *m, bool notes
 
 void nor_expect(const struct nor *f, const struct model *m, bool notes)
 {
-	uint8_t *next = malloc(f->g.size);
-
-	assert_non_null(next);
-	assert_int_equal(io_pread_full(f->next_fd, next, f->g.size, 0), 0);
-	assert_memory_equal(f->b, next, f->g.size);
-	free(next);
 	expect_parsed(f, m, notes);
 	if (m->n)
 		assert_int_equal(nor_sees(f, m), SEES_TREE);

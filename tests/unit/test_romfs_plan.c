@@ -67,9 +67,7 @@ static int plan_from(struct nor *f, const struct model *m, const struct model *o
 			assert_int_equal(
 				n->data_off % romfs_pack_align(&with_notes, tree, i), 0);
 			model_bytes(&m->v[n->user], 0, want, len);
-			assert_int_equal(
-				io_pread_full(f->next_fd, have, len, (off_t)n->data_off),
-				0);
+			nor_after(f, *plan, n->data_off, have, len);
 			assert_memory_equal(want, have, len);
 		}
 	romfs_tree_free(tree);
@@ -134,8 +132,9 @@ static void expect_checks(const struct nor *f, const struct romfs_plan *plan)
 	}
 	for (size_t k = 0; k < plan->n_touched; k++) {
 		const struct romfs_extent *e = &plan->touched[k];
-		uint64_t from = e->off - MIN(e->off, block);
-		uint64_t to = MIN(e->off + e->len + block, size);
+		uint64_t beside = plan->way == ROMFS_WAY_REPLACE ? block : 0;
+		uint64_t from = e->off - MIN(e->off, beside);
+		uint64_t to = MIN(e->off + e->len + beside, size);
 
 		assert_true(e->off + e->len <= size);
 		for (uint64_t at = from; at < to; at++)

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#include "libromfs/ops.h"
+
+#include <errno.h>
+
+static struct romfs_op *last_op(const struct ops *o, enum romfs_op_kind kind)
+{
+	const struct romfs_plan *plan = o->plan;
+	struct romfs_op *last = plan->n_ops ? &plan->ops[plan->n_ops - 1] : NULL;
+
+	return last && last->kind == kind ? last : NULL;
+}
+
+static int push(struct ops *o, enum romfs_op_kind kind, uint64_t off, uint64_t len,
+	uint64_t src)
+{
+	struct romfs_plan *plan = o->plan;
+
+	if (plan->n_ops == o->cap) {
+		size_t cap = o->cap ? o->cap * 2 : 64;
+		struct romfs_op *ops = realloc(plan->ops, cap * sizeof(*ops));
+
+		if (!ops)
+			return -ENOMEM;
+		plan->ops = ops;
+		o->cap = cap;
+	}
+	plan->ops[plan->n_ops++] =
+		(struct romfs_op){.off = off, .len = len, .src = src, .kind = kind};
+	return 0;
+}
+
+int ops_erase(struct ops *o, uint64_t off, uint64_t len)
+{
+	struct romfs_op *last = last_op(o, ROMFS_OP_ERASE);
+
+	if (len == 0)
+		return 0;
+	o->plan->erase_count += len / o->geometry->erase_block;
+	if (!last || last->off == 0 || last->off + last->len != off)
+		return push(o, ROMFS_OP_ERASE, off, len, 0);
+	last->len += len;
+	return 0;
+}
+
+/* Runs go on over the borders of blocks: where they are of 16 bytes, an operation for each
+ * would cost a statement on the line for each. */
+int ops_program(struct ops *o, uint64_t off, uint64_t len, uint64_t src)
+{
+	struct romfs_op *last = last_op(o, ROMFS_OP_PROGRAM);
+
+	if (len == 0)
+		return 0;
+	o->plan->program_bytes += len;
+	if (!last || last->off + last->len != off || last->src + last->len != src)
+		return push(o, ROMFS_OP_PROGRAM, off, len, src);
+	last->len += len;
+	return 0;
+}
+
+int ops_check(struct ops *o, uint64_t off, uint64_t len, uint64_t src)
+{
+	return len ? push(o, ROMFS_OP_CHECK, off, len, src) : 0;
+}
+
+int ops_touched(const struct ops *o, size_t first, struct spans *out)
+{
+	const struct romfs_plan *plan = o->plan;
+	int r = 0;
+
+	for (size_t k = first; r == 0 && k < plan->n_ops; k++)
+		if (plan->ops[k].kind != ROMFS_OP_CHECK)
+			r = spans_push(out, plan->ops[k].off, plan->ops[k].len);
+	spans_normalize(out);
+	return r;
+}
+
+int ops_reach(const struct ops *o, size_t first, bool all, struct spans *out)
+{
+	uint64_t block = o->geometry->erase_block, size = o->geometry->size;
+	const struct romfs_plan *plan = o->plan;
+	int r = 0;
+
+	for (size_t k = first; r == 0 && k < plan->n_ops; k++) {
+		const struct romfs_op *op = &plan->ops[k];
+		uint64_t from = op->off, to = op->off + op->len;
+
+		if (op->kind == ROMFS_OP_CHECK)
+			continue;
+		if (all || op->kind == ROMFS_OP_ERASE) {
+			from = from / block * block;
+			from -= MIN(from, block);
+			to = MIN((to + block - 1) / block * block + block, size);
+		}
+		r = spans_push(out, from, to - from);
+	}
+	spans_normalize(out);
+	return r;
+}
