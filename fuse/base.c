@@ -6,50 +6,56 @@
 
 #include "util/bytes.h"
 
-#define PIECE 4096u
-
-static int add_extent(struct sha256_ctx *hash, const struct romfs_source *source,
-	const struct romfs_extent *e, struct error *err)
+static void add_number(struct sha256_ctx *hash, uint64_t value)
 {
-	uint8_t buf[PIECE];
-	uint64_t done = 0;
+	uint8_t b[8];
 
-	bytes_put_le64(buf, e->off);
-	bytes_put_le64(buf + 8, e->len);
-	sha256_update(hash, 16, buf);
-	while (done < e->len) {
-		size_t part = (size_t)MIN((uint64_t)PIECE, e->len - done);
-		int r = source->read(source->ctx, e->off + done, buf, part, err);
+	bytes_put_le64(b, value);
+	sha256_update(hash, sizeof(b), b);
+}
 
-		if (r < 0)
-			return r;
-		sha256_update(hash, part, buf);
-		done += part;
-	}
+static void add_node(struct sha256_ctx *hash, const struct romfs_tree *tree, uint32_t i)
+{
+	const struct romfs_node *n = romfs_tree_node(tree, i);
+
+	add_number(hash, n->type);
+	add_number(hash, n->name_len);
+	sha256_update(hash, n->name_len, (const uint8_t *)romfs_tree_name(tree, i));
+	add_number(hash, n->size);
+	/* An empty file stands nowhere, whatever its record says. */
+	add_number(hash, n->size ? n->data_off : ROMFS_NO_OFFSET);
+	add_number(hash, (uint64_t)n->mtime_ns);
+}
+
+static int take_print(const struct romfs_image *image, uint8_t out[SHA256_SIZE])
+{
+	_cleanup_free_ uint32_t *order = NULL;
+	struct sha256_ctx hash;
+	uint32_t i;
+	int r = romfs_tree_preorder(image->tree, &order);
+
+	if (r < 0)
+		return r;
+	sha256_init(&hash);
+	add_number(&hash, (uint64_t)image->status);
+	for (i = 0; i < romfs_tree_count(image->tree); i++)
+		add_node(&hash, image->tree, order[i]);
+	sha256_digest(&hash, SHA256_SIZE, out);
 	return 0;
 }
 
 int base_read(const struct romfs_source *source, struct base *out, struct error *err)
 {
 	struct base b = {0};
-	struct sha256_ctx hash;
-	uint8_t head[16];
-	size_t i;
 	int r = romfs_parse(source, &b.image, err);
 
 	if (r < 0)
 		return r;
-	sha256_init(&hash);
-	bytes_put_le64(head, b.image->size);
-	bytes_put_le64(head + 8, (uint64_t)b.image->status);
-	sha256_update(&hash, sizeof(head), head);
-	for (i = 0; i < b.image->n_meta && r == 0; i++)
-		r = add_extent(&hash, source, &b.image->meta[i], err);
+	r = take_print(b.image, b.fingerprint);
 	if (r < 0) {
 		base_clear(&b);
-		return r;
+		return error_set(err, r, "out of memory");
 	}
-	sha256_digest(&hash, SHA256_SIZE, b.fingerprint);
 	*out = b;
 	return 0;
 }

@@ -11,9 +11,10 @@ struct base {
 	uint8_t fingerprint[SHA256_SIZE];
 };
 
-/* Parses the image and takes the fingerprint: SHA-256 over its length, and over place and
- * bytes of every record header, name and note. Two images of one partition with the same
- * fingerprint have the same tree, with the same sizes, places and modification times. */
+/* Parses the image and takes the fingerprint (FORMAT.md): of its tree, with names, sizes,
+ * places and modification times, not of how the records say so. So two images of one
+ * partition with the same fingerprint show the same files at the same places, wherever
+ * their records stand. Bytes of files take no part. */
 must_check int base_read(
 	const struct romfs_source *source, struct base *out, struct error *err);
 void base_clear(struct base *b);

@@ -3,6 +3,7 @@
 
 #include "fuse/mirror.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -107,25 +108,39 @@ static void encode_head(uint8_t out[HEAD_SIZE], uint64_t size)
 	bytes_put_le32(out + 28, (uint32_t)crc32_z(0, out, 28));
 }
 
-/* Writes head and map: all chunks there, or none. */
-static int write_map(const struct mirror_file *file, uint8_t value)
+static bool in_range(const struct mirror_file *file, uint64_t off, uint64_t len)
+{
+	return off <= file->size && len <= file->size - off;
+}
+
+/* The chunks [*first, *end) that touch a range; none for an empty one. */
+static void chunks_of(uint64_t off, uint64_t len, size_t *first, size_t *end)
+{
+	*first = (size_t)(off / MIRROR_CHUNK);
+	*end = len ? (size_t)((off + len - 1) / MIRROR_CHUNK + 1) : *first;
+}
+
+/* Writes head and map: `value` for all chunks but those that touch `but`. */
+static int write_map(const struct mirror_file *file, uint8_t value,
+	const struct romfs_extent *but, size_t n)
 {
 	_cleanup_free_ uint8_t *bytes = malloc(HEAD_SIZE + file->n_chunks);
+	size_t i;
 
 	if (!bytes)
 		return -ENOMEM;
 	encode_head(bytes, file->size);
 	memset(bytes + HEAD_SIZE, value, file->n_chunks);
+	for (i = 0; i < n; i++) {
+		size_t first, end;
+
+		if (!in_range(file, but[i].off, but[i].len))
+			return -EINVAL;
+		chunks_of(but[i].off, but[i].len, &first, &end);
+		memset(bytes + HEAD_SIZE + first, 0, end - first);
+	}
 	return io_pwrite_full(file->fd, bytes, HEAD_SIZE + file->n_chunks,
 		(off_t)head_offset(file->size));
-}
-
-static void set_all(struct mirror_file *file, unsigned to)
-{
-	size_t i;
-
-	for (i = 0; i < file->n_chunks; i++)
-		atomic_store(&file->presence[i], (uint8_t)to);
 }
 
 /* -EUCLEAN where it is no mirror of this size. */
@@ -181,7 +196,7 @@ static int make_file(int dirfd, uint64_t size, struct mirror_file **out)
 		return -errno;
 	r = open_file(dirfd, NEW_NAME, O_CREAT | O_EXCL, size, &file);
 	if (r == 0)
-		r = write_map(file, 0);
+		r = write_map(file, 0, NULL, 0);
 	/* Before it has its name: a crash leaves a whole one or the old one. */
 	if (r == 0 && fdatasync(file->fd) < 0)
 		r = -errno;
@@ -195,15 +210,25 @@ static int make_file(int dirfd, uint64_t size, struct mirror_file **out)
 	return 0;
 }
 
-static int open_or_make(int dirfd, uint64_t size, struct mirror_file **out)
+/* -EUCLEAN where it is no mirror of this size. */
+static int open_whole(int dirfd, const char *name, uint64_t size, struct mirror_file **out)
 {
 	_cleanup_(mirror_unrefp) struct mirror_file *file = NULL;
-	int r = open_file(dirfd, FILE_NAME, 0, size, &file);
+	int r = open_file(dirfd, name, 0, size, &file);
 
-	if (r == 0)
-		r = read_map(file);
+	if (r < 0)
+		return r;
+	assert(file);
+	r = read_map(file);
 	if (r == 0)
 		*out = TAKE_PTR(file);
+	return r;
+}
+
+static int open_or_make(int dirfd, uint64_t size, struct mirror_file **out)
+{
+	int r = open_whole(dirfd, FILE_NAME, size, out);
+
 	if (r != -ENOENT && r != -EUCLEAN && r != -ELOOP)
 		return r;
 	return make_file(dirfd, size, out);
@@ -247,18 +272,6 @@ uint64_t mirror_size(const struct mirror *m)
 }
 
 /* --- asking --------------------------------------------------------------------------- */
-
-static bool in_range(const struct mirror_file *file, uint64_t off, uint64_t len)
-{
-	return off <= file->size && len <= file->size - off;
-}
-
-/* The chunks [*first, *end) that touch a range; none for an empty one. */
-static void chunks_of(uint64_t off, uint64_t len, size_t *first, size_t *end)
-{
-	*first = (size_t)(off / MIRROR_CHUNK);
-	*end = len ? (size_t)((off + len - 1) / MIRROR_CHUNK + 1) : *first;
-}
 
 static bool has(const struct mirror_file *file, size_t i, enum presence bit)
 {
@@ -323,38 +336,65 @@ static int write_presence(
 	return 0;
 }
 
-static int forget_chunks(struct mirror_file *file, size_t first, size_t end)
+/* Takes the chunks away; `claimed` where the map on disk has to learn of it, and be
+ * flushed. */
+static int unclaim(struct mirror_file *file, size_t first, size_t end, bool *claimed)
 {
-	bool claimed = false;
+	bool any = false;
 	size_t i;
-	int r;
 
 	for (i = first; i < end; i++) {
-		claimed |= has(file, i, CLAIMED);
+		any |= has(file, i, CLAIMED);
 		atomic_fetch_and(&file->presence[i], (uint8_t)~READABLE);
 	}
-	if (!claimed)
-		return 0;
-	r = write_presence(file, first, end, 0);
-	if (r == 0 && fdatasync(file->fd) < 0)
-		r = -errno;
-	for (i = first; r == 0 && i < end; i++)
+	*claimed |= any;
+	return any ? write_presence(file, first, end, 0) : 0;
+}
+
+static void set_absent(struct mirror_file *file, size_t first, size_t end)
+{
+	size_t i;
+
+	for (i = first; i < end; i++)
 		atomic_store(&file->presence[i], ABSENT);
+}
+
+static int forget_list(struct mirror_file *file, const struct romfs_extent *list, size_t n)
+{
+	size_t first, end, i;
+	bool claimed = false;
+	int r = 0;
+
+	for (i = 0; i < n && r == 0; i++) {
+		chunks_of(list[i].off, list[i].len, &first, &end);
+		r = in_range(file, list[i].off, list[i].len)
+			    ? unclaim(file, first, end, &claimed)
+			    : -EINVAL;
+	}
+	if (r == 0 && claimed && fdatasync(file->fd) < 0)
+		r = -errno;
+	for (i = 0; i < n && r == 0; i++) {
+		chunks_of(list[i].off, list[i].len, &first, &end);
+		set_absent(file, first, end);
+	}
+	return r;
+}
+
+int mirror_forget_list(struct mirror *m, const struct romfs_extent *list, size_t n)
+{
+	int r;
+
+	pthread_mutex_lock(&m->lock);
+	r = forget_list(m->file, list, n);
+	pthread_mutex_unlock(&m->lock);
 	return r;
 }
 
 int mirror_forget(struct mirror *m, uint64_t off, uint64_t len)
 {
-	size_t first, end;
-	int r;
+	const struct romfs_extent one = {off, len};
 
-	if (!in_range(m->file, off, len))
-		return -EINVAL;
-	chunks_of(off, len, &first, &end);
-	pthread_mutex_lock(&m->lock);
-	r = forget_chunks(m->file, first, end);
-	pthread_mutex_unlock(&m->lock);
-	return r;
+	return mirror_forget_list(m, &one, 1);
 }
 
 /* 1: all of it is there with these very bytes. */
@@ -387,7 +427,7 @@ static int store_chunks(struct mirror_file *file, uint64_t off, const void *buf,
 	if (r != 0)
 		return r < 0 ? r : 0;
 	chunks_of(off, len, &first, &end);
-	r = forget_chunks(file, first, end);
+	r = forget_list(file, &(struct romfs_extent){off, len}, 1);
 	if (r == 0)
 		r = io_pwrite_full(file->fd, buf, len, (off_t)off);
 	for (i = first; r == 0 && i < end; i++)
@@ -453,36 +493,23 @@ int mirror_flush(struct mirror *m)
 
 /* --- another file takes its place ----------------------------------------------------- */
 
-static int prepare_next(
-	int dirfd, const char *name, uint64_t size, struct mirror_file **out)
+int mirror_seal(int fd, uint64_t size, const struct romfs_extent *unknown, size_t n)
 {
-	_cleanup_(mirror_unrefp) struct mirror_file *file = NULL;
-	struct stat st;
-	int r = open_file(dirfd, name, 0, size, &file);
+	_cleanup_free_ struct mirror_file *file = NULL; /* the descriptor is the caller's */
+	int r = file_new(fd, size, &file);
 
-	if (r < 0)
-		return r;
-	if (fstat(file->fd, &st) < 0)
-		return -errno;
-	/* With a map already where an earlier try did not get to the rename. */
-	if (!S_ISREG(st.st_mode) || ((uint64_t)st.st_size != size &&
-				     (uint64_t)st.st_size != map_offset(file) + file->n_chunks))
-		return -EINVAL;
-	r = write_map(file, ON_DISK);
-	if (r == 0 && fdatasync(file->fd) < 0)
+	if (r == 0)
+		r = write_map(file, ON_DISK, unknown, n);
+	if (r == 0 && fdatasync(fd) < 0)
 		r = -errno;
-	if (r < 0)
-		return r;
-	set_all(file, READABLE | CLAIMED);
-	*out = TAKE_PTR(file);
-	return 0;
+	return r;
 }
 
 int mirror_adopt(struct mirror *m, int dirfd, const char *name, struct error *err)
 {
 	_cleanup_(mirror_unrefp) struct mirror_file *next = NULL;
 	struct mirror_file *old = m->file;
-	int r = prepare_next(dirfd, name, old->size, &next);
+	int r = open_whole(dirfd, name, old->size, &next);
 
 	if (r == 0 && renameat(dirfd, name, dirfd, FILE_NAME) < 0)
 		r = -errno;
@@ -493,7 +520,7 @@ int mirror_adopt(struct mirror *m, int dirfd, const char *name, struct error *er
 	r = io_sync_dir(dirfd, ".");
 	/* A power cut may bring the old file back, which from now on learns nothing of what
 	 * happens to the flash: it must not claim anything. */
-	if (r < 0 && write_map(old, 0) == 0)
+	if (r < 0 && write_map(old, 0, NULL, 0) == 0)
 		(void)!fdatasync(old->fd);
 	mirror_unref(old);
 	if (r < 0)

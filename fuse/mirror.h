@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "libromfs/parse.h"
 #include "util/error.h"
 #include "util/macros.h"
 
@@ -50,10 +51,18 @@ must_check int mirror_flush(struct mirror *m);
  * returns 0: to be called BEFORE flash is changed there. On failure they may be there
  * again after a restart: do not change the flash. */
 must_check int mirror_forget(struct mirror *m, uint64_t off, uint64_t len);
+/* The same for many ranges, with one flush. */
+must_check int mirror_forget_list(
+	struct mirror *m, const struct romfs_extent *list, size_t n);
 
-/* The file `name` in the directory, of exactly the partition's size, becomes the mirror,
- * everything there, by a rename: after a crash the old mirror is there or the new one. It
- * grows by its map. On failure the old one goes on, but for a failed flush of the directory
+/* Makes a file of exactly the partition's bytes one that can be adopted: it grows by a map,
+ * in which everything is there but the chunks that touch `unknown`. On disk when it returns
+ * 0. */
+must_check int mirror_seal(
+	int fd, uint64_t size, const struct romfs_extent *unknown, size_t n);
+/* The file `name` in the directory, sealed, becomes the mirror by a rename: after a crash
+ * the old mirror is there or the new one. -EUCLEAN where it is not sealed, or is one of
+ * another partition. On failure the old one goes on, but for a failed flush of the directory
  * after the rename: then the new one is in use and the old one's map is cleared. */
 must_check int mirror_adopt(
 	struct mirror *m, int dirfd, const char *name, struct error *err);

@@ -37,6 +37,7 @@ struct dev_channel {
 	const struct board_caps *caps;
 	struct dev_geometry geometry; /* of the selected partition */
 	bool refused; /* the last error came from flash: the board still answers */
+	uint64_t refused_at; /* where channel_refused was told of it */
 };
 
 static inline void dev_channel_free(struct dev_channel *c)

@@ -158,6 +158,7 @@ int channel_refused(struct dev_channel *c, const char *doing, uint64_t off, int6
 	const char *name = code < 0 && code > -200 ? strerror((int)-code) : "unknown";
 
 	c->refused = true;
+	c->refused_at = off;
 	return error_set(err, -EIO,
 		"%s: rom%u: the board reported error %lld (%s) %s at 0x%llx",
 		repl_name(c->repl), c->geometry.number, (long long)code, name, doing,

@@ -151,6 +151,14 @@ static int board_hash(struct dev_target *base, uint64_t off, uint64_t len, uint6
 	return r < 0 ? r : note(t->session, c->ops->hash(c, off, len, step, out, err));
 }
 
+/* Of an erase or a program: flash that refuses is told apart from a line that is lost. */
+static int wrote(struct board_target *t, const struct dev_channel *c, int r)
+{
+	if (r < 0)
+		t->base.refused_at = c->refused_at;
+	return note(t->session, r);
+}
+
 static int board_erase(
 	struct dev_target *base, uint64_t off, uint64_t len, struct error *err)
 {
@@ -158,7 +166,10 @@ static int board_erase(
 	struct dev_channel *c;
 	int r = select_to_write(t, &c, err);
 
-	return r < 0 ? r : note(t->session, c->ops->erase(c, off, len, err));
+	if (r < 0)
+		return r;
+	c->refused_at = DEV_NOT_REFUSED;
+	return wrote(t, c, c->ops->erase(c, off, len, err));
 }
 
 static int board_program(
@@ -168,7 +179,10 @@ static int board_program(
 	struct dev_channel *c;
 	int r = select_to_write(t, &c, err);
 
-	return r < 0 ? r : note(t->session, c->ops->program(c, off, buf, len, err));
+	if (r < 0)
+		return r;
+	c->refused_at = DEV_NOT_REFUSED;
+	return wrote(t, c, c->ops->program(c, off, buf, len, err));
 }
 
 static int board_try_program(

@@ -110,6 +110,7 @@ int dev_target_erase(struct dev_target *t, uint64_t off, uint64_t len, struct er
 		return outside(t, "erasing", off, len, err);
 	if (len == 0)
 		return 0;
+	t->refused_at = DEV_NOT_REFUSED;
 	r = t->ops->erase(t, off, len, err);
 	if (r == 0)
 		t->counters.erased_blocks += len / block;
@@ -127,6 +128,7 @@ int dev_target_program(
 		return outside(t, "programming", off, len, err);
 	if (len == 0)
 		return 0;
+	t->refused_at = DEV_NOT_REFUSED;
 	r = t->ops->program(t, off, buf, len, err);
 	if (r == 0)
 		t->counters.programmed_bytes += len;

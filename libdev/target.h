@@ -79,10 +79,14 @@ struct dev_target_ops {
 	void (*free)(struct dev_target *t);
 };
 
+#define DEV_NOT_REFUSED UINT64_MAX
 struct dev_target {
 	const struct dev_target_ops *ops;
 	struct dev_geometry geometry;
 	struct dev_counters counters;
+	/* Where flash refused the last erase or program, as the board tells; any other error
+	 * leaves DEV_NOT_REFUSED. */
+	uint64_t refused_at;
 };
 
 /* These check bounds and count, then call the operation. */

@@ -209,6 +209,57 @@ static void test_damaged_map(void **state)
 	free(bytes);
 }
 
+static void seal_next(uint64_t size, const struct romfs_extent *unknown, size_t n)
+{
+	_cleanup_close_ int fd = openat(dir.dirfd, "next", O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(mirror_seal(fd, size, unknown, n), 0);
+}
+
+/* What a plan left alone without knowing it is not claimed. */
+static void test_adopt_with_gaps(void **state)
+{
+	const struct romfs_extent unknown[] = {
+		{MIRROR_CHUNK + 5, 1}, {3 * MIRROR_CHUNK, MIRROR_CHUNK}};
+	struct mirror *m = open_mirror();
+	unsigned i;
+
+	put_next(2, SIZE);
+	seal_next(SIZE, unknown, ARRAY_SIZE(unknown));
+	assert_int_equal(mirror_adopt(m, dir.dirfd, "next", NULL), 0);
+	for (unsigned again = 0; again < 2; again++) {
+		for (i = 0; i < CHUNKS; i++)
+			assert_int_equal(version_of(m, i, 2), i == 1 || i == 3 ? -ENODATA : 2);
+		mirror_free(m);
+		m = open_mirror();
+	}
+	mirror_free(m);
+}
+
+/* Many ranges, one flush; none of them is there after a crash. */
+static void test_forget_list(void **state)
+{
+	const struct romfs_extent list[] = {{0, 1}, {2 * MIRROR_CHUNK, 2 * MIRROR_CHUNK}};
+	struct mirror *m = open_mirror();
+	unsigned i;
+
+	for (i = 0; i < 5; i++)
+		assert_int_equal(store(m, i, 1), 0);
+	assert_int_equal(mirror_flush(m), 0);
+	fault_arm(&(struct fault){FAULT_NONE, FAULT_FDATASYNC, 0, false, 0, 0});
+	assert_int_equal(mirror_forget_list(m, list, ARRAY_SIZE(list)), 0);
+	assert_int_equal(fault_count(), 1);
+	fault_disarm();
+	for (unsigned again = 0; again < 2; again++) {
+		for (i = 0; i < 5; i++)
+			assert_int_equal(version_of(m, i, 1), i == 1 || i == 4 ? 1 : -ENODATA);
+		mirror_free(m);
+		m = open_mirror();
+	}
+	mirror_free(m);
+}
+
 static void test_adopt(void **state)
 {
 	struct mirror *m = open_mirror();
@@ -219,10 +270,14 @@ static void test_adopt(void **state)
 	assert_int_equal(store(m, 4, 1), 0);
 	old = mirror_ref(m);
 	assert_int_equal(mirror_adopt(m, dir.dirfd, "next", NULL), -ENOENT);
+	put_next(2, SIZE);
+	assert_int_equal(mirror_adopt(m, dir.dirfd, "next", NULL), -EUCLEAN);
 	put_next(2, SIZE - 1);
-	assert_int_equal(mirror_adopt(m, dir.dirfd, "next", NULL), -EINVAL);
+	seal_next(SIZE - MIRROR_CHUNK, NULL, 0);
+	assert_int_equal(mirror_adopt(m, dir.dirfd, "next", NULL), -EUCLEAN);
 	assert_int_equal(version_of(m, 4, 2), 1);
 	put_next(2, SIZE);
+	seal_next(SIZE, NULL, 0);
 	assert_int_equal(mirror_adopt(m, dir.dirfd, "next", NULL), 0);
 	for (i = 0; i < CHUNKS; i++)
 		assert_int_equal(version_of(m, i, 2), 2);
@@ -297,6 +352,7 @@ static void test_adopt_directory_fails(void **state)
 	assert_int_equal(mirror_flush(m), 0);
 	assert_int_equal(linkat(dir.dirfd, "base", dir.dirfd, "old", 0), 0);
 	put_next(2, SIZE);
+	seal_next(SIZE, NULL, 0);
 	fault_arm(&(struct fault){FAULT_FAIL, FAULT_FSYNC, 0, false, EIO, 0});
 	assert_int_equal(mirror_adopt(m, dir.dirfd, "next", &err), -EIO);
 	fault_disarm();
@@ -339,6 +395,7 @@ static bool one_step(struct mirror *m, struct world *w, uint64_t *rng)
 		for (i = 0; i < CHUNKS; i++)
 			w->flash[i] = w->version;
 		put_next(w->version, SIZE);
+		seal_next(SIZE, NULL, 0);
 		return mirror_adopt(m, dir.dirfd, "next", NULL) == 0;
 	case 2:
 	case 3:
@@ -484,7 +541,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_presence, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_map, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forget_list, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_adopt, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_adopt_with_gaps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forget_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flush_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_adopt_directory_fails, setup, teardown),
