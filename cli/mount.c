@@ -30,7 +30,7 @@ struct mounting {
 	int report_fd; /* to the process in front; -1 in the foreground */
 };
 
-enum { OPT_STATE = 256, OPT_QUIET, OPT_ALIGN, OPT_SIZE, OPT_BAUD };
+enum { OPT_STATE = 256, OPT_QUIET, OPT_ALIGN, OPT_SIZE, OPT_BAUD, OPT_ID, OPT_ASK };
 
 static const struct option options[] = {
 	{"partition", required_argument, NULL, 'p'},
@@ -40,6 +40,8 @@ static const struct option options[] = {
 	{"align", required_argument, NULL, OPT_ALIGN},
 	{"size", required_argument, NULL, OPT_SIZE},
 	{"baud", required_argument, NULL, OPT_BAUD},
+	{"id", required_argument, NULL, OPT_ID},
+	{"ask", no_argument, NULL, OPT_ASK},
 	{"help", no_argument, NULL, 'h'},
 	{0},
 };
@@ -212,6 +214,12 @@ static int take_option(struct mounting *m, int c, char **argv, bool *done)
 		r = target_parse_number(optarg, 4000000, &n);
 		flash->baud = (unsigned)n;
 		break;
+	case OPT_ID:
+		m->plane.attach.id = optarg;
+		break;
+	case OPT_ASK:
+		m->plane.attach.ask = true;
+		break;
 	case 'h':
 		*done = true;
 		return cli_help(&cmd_mount_command);
@@ -298,5 +306,7 @@ const struct cli_command cmd_mount_command = {
 		"      --align PATTERN=N   align the data of files like PATTERN to N bytes\n"
 		"      --size N            an image file may grow to N bytes (as 512k, 2M)\n"
 		"      --baud N            speed of a real serial line (default 115200)\n"
+		"      --id NAME           this port's board is NAME, known from an earlier mount\n"
+		"      --ask               ask the board what it holds before showing anything\n"
 		"  -h, --help              this text\n",
 };

@@ -11,6 +11,7 @@
 #include "fuse/held.h"
 #include "fuse/intent.h"
 #include "fuse/load.h"
+#include "fuse/portmemo.h"
 #include "fuse/portwait.h"
 #include "fuse/state.h"
 #include "util/text.h"
@@ -19,12 +20,16 @@
  * it must not change while we look. */
 #define LOOKS 3u
 
+#define SYSFS "/sys"
+
 struct attaching {
 	const struct attach_options *o;
 	struct attached *a;
 	struct folder *f;
 	struct journal_header header; /* as the journal has it */
 	bool changed;		      /* frames follow its checkpoint */
+	char *root;		      /* of all state */
+	char identity[PORTIDENT_SIZE]; /* of the port; "": it has none */
 };
 
 static void note(struct attached *a, const char *fmt, ...) format_like(2, 3);
@@ -54,15 +59,15 @@ void attached_clear(struct attached *a)
 
 /* A mount that has just ended may still be writing what was staged in it: it needs the port
  * for that, so we let go of it while we wait. */
-static int lock_state(
-	struct attaching *at, const char *root, const char *key, struct error *err)
+static int lock_state(struct attaching *at, const char *key, struct error *err)
 {
 	const struct flash_options *o = &at->o->flash;
+	const char *root = at->root;
 	deadline_t deadline = deadline_in(o->busy_wait_ms);
 	unsigned partition = at->f->header.partition;
 	_cleanup_close_ int watch = -1;
 	char lock[PATH_MAX];
-	bool told = false;
+	bool told = false, was_open = flash_is_connected(at->a->flash);
 	int r;
 
 	if (snprintf(lock, sizeof(lock), "%s/%s/rom%u/lock", root, key, partition) >=
@@ -82,7 +87,7 @@ static int lock_state(
 		if (portwait_next(watch, lock, o->cancel_fd, deadline) < 0)
 			break;
 	}
-	if (r == 0)
+	if (r == 0 && was_open)
 		r = flash_connect(at->a->flash, err);
 	if (r == 0)
 		at->f->dirfd = state_fd(at->f->state);
@@ -93,12 +98,9 @@ static int open_state(struct attaching *at, struct error *err)
 {
 	const struct dev_board_info *info = flash_board(at->a->flash);
 	const char *path = at->o->flash.path;
-	_cleanup_free_ char *root = NULL, *real = NULL;
+	_cleanup_free_ char *real = NULL;
 	char key[STATE_KEY_SIZE];
-	int r = state_root(at->o->state_dir, &root, err);
 
-	if (r < 0)
-		return r;
 	if (info) {
 		state_key_board(info->unique_id, info->machine, path, key);
 	} else {
@@ -110,7 +112,7 @@ static int open_state(struct attaching *at, struct error *err)
 	snprintf(at->f->header.board, sizeof(at->f->header.board), "%s", key);
 	at->f->header.partition = flash_geometry(at->a->flash)->number;
 	at->f->header.size = flash_geometry(at->a->flash)->size;
-	return lock_state(at, root, key, err);
+	return lock_state(at, key, err);
 }
 
 static int open_folder(struct attaching *at, struct error *err)
@@ -467,30 +469,153 @@ static int check_image_file(const struct attaching *at, struct error *err)
 	return r;
 }
 
+/* --- from memory --- */
+
+/* The memo of this port, if it tells of this partition, and of the directory that the board
+ * it describes would get. */
+static const struct dev_geometry *find_memo(struct attaching *at, struct portmemo *memo)
+{
+	const struct flash_options *o = &at->o->flash;
+	const struct dev_geometry *g;
+	char key[STATE_KEY_SIZE];
+
+	if (at->o->ask || !at->identity[0] ||
+		portmemo_read(at->root, at->identity, memo) < 0)
+		return NULL;
+	state_key_board(memo->board.unique_id, memo->board.machine, o->path, key);
+	g = portmemo_partition(memo, o->partition);
+	if (strcmp(key, memo->key) != 0 || !g || g->kind == DEV_TARGET_READONLY)
+		return NULL;
+	return g;
+}
+
+/* Whether the journal rests on the image that the mirror knows, and all of that image's
+ * records are known, and nothing but junk is staged. */
+static bool is_all_known(struct attaching *at)
+{
+	const struct romfs_source source = flash_known_source(at->a->flash);
+	struct folder *f = at->f;
+	struct intent intent;
+
+	if (read_journal(at, NULL) < 0 || intent_read(f->dirfd, &intent) != -ENOENT ||
+		why_not_for_this(at, NULL) || at->header.size != f->header.size ||
+		base_read(&source, &at->a->base, NULL) < 0)
+		return false;
+	folder_recount(f); /* tells junk from what flash shall hold */
+	return at->a->base.image->status == ROMFS_VALID &&
+		same_print(at->a->base.fingerprint, at->header.base) &&
+		load_is_image(f, at->a->base.image->tree);
+}
+
+/* 1: the folder stands; 0: the board must be asked. */
+static int recall(struct attaching *at, struct error *err)
+{
+	struct portmemo memo;
+	const struct dev_geometry *g = find_memo(at, &memo);
+	int r;
+
+	if (!g)
+		return 0;
+	flash_recall(at->a->flash, &memo.board, g);
+	r = open_folder(at, err);
+	if (r < 0 || !is_all_known(at))
+		return r < 0 ? r : 0;
+	at->f->header = at->header;
+	at->f->proven = flash_proof(at->a->flash);
+	return 1;
+}
+
+/* So that the next mount can do without the board. */
+static void remember(struct attaching *at)
+{
+	struct portmemo memo = {.board = *flash_board(at->a->flash)};
+	struct error err = {0};
+
+	snprintf(memo.identity, sizeof(memo.identity), "%s", at->identity);
+	state_key_board(memo.board.unique_id, memo.board.machine, at->o->flash.path, memo.key);
+	if (portmemo_write(at->root, &memo, &err) < 0)
+		log_to(at->o->flash.log, LOG_WARNING, "%s", err.text);
+}
+
+/* --- all of it --- */
+
+static int ask_board(struct attaching *at, struct error *err)
+{
+	const struct flash_options *o = &at->o->flash;
+	struct attached *a = at->a;
+	int r = flash_connect(a->flash, err);
+
+	if (r == 0 && flash_geometry(a->flash)->kind == DEV_TARGET_READONLY)
+		r = error_set(
+			err, -EROFS, "rom%u of this board cannot be written", o->partition);
+	if (r == 0)
+		r = open_folder(at, err);
+	if (r == 0)
+		r = load(at, err);
+	/* A file is copied in no time, and then it may change under us as it likes. */
+	if (r == 0 && o->is_image && !flash_is_mixed(a->flash))
+		r = flash_fetch(a->flash, 0, MAX(base_used_end(&a->base), 512u), err);
+	if (r == 0)
+		r = check_image_file(at, err);
+	/* Where a cut is to be healed, nothing has been compared that could be relied on. */
+	if (r == 0 && flash_is_connected(a->flash) && !flash_is_mixed(a->flash))
+		flash_vouch(a->flash);
+	if (r == 0 && at->identity[0])
+		remember(at);
+	return r;
+}
+
+static int start(struct attaching *at, struct error *err)
+{
+	int r = flash_new(&at->o->flash, &at->a->flash);
+
+	if (r == 0 && at->identity[0])
+		r = flash_set_memo(at->a->flash, at->root, at->identity);
+	return r < 0 ? error_set(err, r, "cannot start: %s", strerror(-r)) : 0;
+}
+
+/* Where memory does not do, nothing of what was tried stays. */
+static int attach_somehow(struct attaching *at, struct error *err)
+{
+	int r = start(at, err);
+
+	if (r == 0)
+		r = recall(at, err);
+	if (r != 0)
+		return MIN(r, 0);
+	if (at->f) {
+		attached_clear(at->a);
+		at->f = NULL;
+		r = start(at, err);
+	}
+	return r < 0 ? r : ask_board(at, err);
+}
+
+static int identify(struct attaching *at, struct error *err)
+{
+	const struct attach_options *o = at->o;
+	int r = state_root(o->state_dir, &at->root, err);
+
+	if (r < 0 || o->flash.is_image)
+		return r;
+	r = portident_of(SYSFS, o->flash.path, o->id, at->identity);
+	if (r == -EINVAL)
+		return error_set(err, r, "'%s' is no name for a board", o->id);
+	if (r < 0)
+		at->identity[0] = '\0';
+	return 0;
+}
+
 int attach(const struct attach_options *options, struct attached *out, struct error *err)
 {
 	struct attaching at = {.o = options, .a = out};
 	int r, r2;
 
 	*out = (struct attached){0};
-	r = flash_new(&options->flash, &out->flash);
+	r = identify(&at, err);
 	if (r == 0)
-		r = flash_connect(out->flash, err);
-	if (r == 0 && flash_geometry(out->flash)->kind == DEV_TARGET_READONLY)
-		r = error_set(err, -EROFS, "rom%u of this board cannot be written",
-			options->flash.partition);
-	if (r == 0)
-		r = open_folder(&at, err);
-	if (r == 0)
-		r = load(&at, err);
-	/* A file is copied in no time, and then it may change under us as it likes. */
-	if (r == 0 && options->flash.is_image && !flash_is_mixed(out->flash))
-		r = flash_fetch(out->flash, 0, MAX(base_used_end(&out->base), 512u), err);
-	if (r == 0)
-		r = check_image_file(&at, err);
-	/* Where a cut is to be healed, nothing has been compared that could be relied on. */
-	if (r == 0 && flash_is_connected(out->flash) && !flash_is_mixed(out->flash))
-		flash_vouch(out->flash);
+		r = attach_somehow(&at, err);
+	free(at.root);
 	if (out->flash) {
 		r2 = flash_disconnect(out->flash, r == 0 ? err : NULL);
 		if (r == 0)

@@ -19,6 +19,8 @@ struct attach_options {
 	struct flash_options flash;
 	const char *state_dir; /* NULL: as the environment says */
 	const struct romfs_pack_options *pack; /* must outlive the folder */
+	const char *id; /* the user's name for what is at the port; NULL: as USB tells */
+	bool ask;	/* the board, also where memory would do */
 };
 
 struct attached {
@@ -29,7 +31,11 @@ struct attached {
 	char notes[1500];
 };
 
-/* The port is closed again when this returns. `out` must stay where it is: the flash refers
+/* Where the port's memo (portmemo.h) tells which board this is, everything that the folder
+ * shows is known, and nothing is staged, the port is not opened: what is read first asks the
+ * board whether it still is so (flash_proof).
+ *
+ * The port is closed again when this returns. `out` must stay where it is: the flash refers
  * to its base. */
 must_check int attach(
 	const struct attach_options *options, struct attached *out, struct error *err);

@@ -17,7 +17,11 @@ static void run(struct worker_job *job)
 {
 	struct fetch *f = container_of(job, struct fetch, job);
 
+	bool was_stale = flash_is_stale(f->flash);
+
 	f->result = flash_fetch(f->flash, f->extent.off, f->extent.len, &f->err);
+	if (f->result == -ESTALE && !was_stale)
+		log_to(flash_log(f->flash), LOG_ERR, "%s", f->err.text);
 	if (f->result < 0)
 		(void)!flash_disconnect(f->flash, NULL); /* the session is over (target.h) */
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fuse/flash_private.h"
+#include "fuse/portmemo.h"
 #include "fuse/portwait.h"
 #include "util/clock.h"
 
@@ -21,6 +22,7 @@ int flash_new(const struct flash_options *options, struct flash **out)
 		return -ENOMEM;
 	f->options = *options;
 	f->next_fd = -1;
+	atomic_init(&f->proven, true);
 	f->path = strdup(options->path);
 	if (!f->path)
 		return -ENOMEM;
@@ -40,6 +42,8 @@ void flash_free(struct flash *f)
 	dev_target_free(f->target);
 	flash_settled(f);
 	portguard_free(f->guard);
+	free(f->memo_root);
+	free(f->memo_identity);
 	free(f->path);
 	free(f);
 }
@@ -50,27 +54,71 @@ static bool is_same_partition(const struct dev_geometry *a, const struct dev_geo
 		a->write_unit == b->write_unit;
 }
 
-static int learn(struct flash *f, const struct dev_board_info *info, struct error *err)
+void flash_drop_memo(struct flash *f)
 {
-	const struct dev_geometry *g = &f->target->geometry;
+	if (f->memo_root)
+		portmemo_drop(f->memo_root, f->memo_identity);
+}
 
-	if (!f->learnt) {
-		if (info)
-			f->board = *info;
-		f->geometry = *g;
-		f->learnt = true;
-		return 0;
-	}
+/* What a later mount would show, without asking, is out of date. */
+static bool is_same_firmware(const struct dev_board_info *a, const struct dev_board_info *b)
+{
+	return strcmp(a->machine, b->machine) == 0 && strcmp(a->firmware, b->firmware) == 0;
+}
+
+static int meet_again(struct flash *f, const struct dev_board_info *info, struct error *err)
+{
 	if (info && strcmp(info->unique_id, f->board.unique_id) != 0)
 		return error_set(err, -ENODEV,
 			"%s: another board answers there now (id %s instead of %s); attach the "
 			"first one again, or unmount",
 			f->path, info->unique_id, f->board.unique_id);
-	if (!is_same_partition(g, &f->geometry))
+	if (!is_same_partition(&f->target->geometry, &f->geometry))
 		return error_set(err, -ENODEV,
 			"%s: partition rom%u has changed its geometry; unmount and mount again",
 			f->path, f->options.partition);
+	if (info && f->recalled && !is_same_firmware(info, &f->board))
+		flash_drop_memo(f);
+	f->recalled = false;
 	return 0;
+}
+
+static int learn(struct flash *f, const struct dev_board_info *info, struct error *err)
+{
+	int r;
+
+	if (f->learnt) {
+		r = meet_again(f, info, err);
+		if (r < 0)
+			flash_drop_memo(f);
+		return r;
+	}
+	if (info)
+		f->board = *info;
+	f->geometry = f->target->geometry;
+	f->learnt = true;
+	return 0;
+}
+
+void flash_recall(struct flash *f, const struct dev_board_info *board,
+	const struct dev_geometry *geometry)
+{
+	f->board = *board;
+	f->geometry = *geometry;
+	f->learnt = f->recalled = true;
+	atomic_store(&f->proven, false);
+}
+
+const atomic_bool *flash_proof(const struct flash *f)
+{
+	return &f->proven;
+}
+
+int flash_set_memo(struct flash *f, const char *root, const char *identity)
+{
+	f->memo_root = strdup(root);
+	f->memo_identity = strdup(identity);
+	return f->memo_root && f->memo_identity ? 0 : -ENOMEM;
 }
 
 static int open_board(struct flash *f, struct error *err)
@@ -159,6 +207,11 @@ bool flash_is_connected(const struct flash *f)
 	return f->session != NULL;
 }
 
+const struct log_sink *flash_log(const struct flash *f)
+{
+	return f->options.log;
+}
+
 const struct dev_geometry *flash_geometry(const struct flash *f)
 {
 	return &f->geometry;
@@ -244,6 +297,10 @@ int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err)
 
 	if (end < off || end > f->geometry.size)
 		return error_set(err, -EINVAL, "a read beyond the partition");
+	/* What only the user can mend is not tried again and again: that stops the board's
+	 * program every time. */
+	if (len && !f->mixed && !atomic_load(&f->proven))
+		r = flash_is_stale(f) ? flash_stale_error(f, err) : flash_trust(f, err);
 	while (r == 0 && mirror_missing(f->mirror, off, end - off, &at, &run)) {
 		r = flash_connect(f, err);
 		if (r == 0)
@@ -280,6 +337,21 @@ static int read_base(void *ctx, uint64_t off, void *buf, size_t len, struct erro
 	return r < 0 ? error_set(err, r, "the copy of rom%u on this computer: %s",
 			       f->geometry.number, strerror(-r))
 		     : 0;
+}
+
+static int read_known(void *ctx, uint64_t off, void *buf, size_t len, struct error *err)
+{
+	const struct flash *f = ctx;
+	int r = mirror_read(f->mirror, off, buf, len);
+
+	return r < 0 ? error_set(err, r, "these bytes of rom%u are not known",
+			       f->geometry.number)
+		     : 0;
+}
+
+struct romfs_source flash_known_source(struct flash *f)
+{
+	return (struct romfs_source){.read = read_known, .ctx = f, .size = f->geometry.size};
 }
 
 struct romfs_source flash_base_source(struct flash *f)

@@ -47,18 +47,32 @@ must_check int flash_connect(struct flash *f, struct error *err);
 int flash_disconnect(struct flash *f, struct error *err);
 bool flash_is_connected(const struct flash *f);
 
-/* Known since the first connect; constant then. */
+const struct log_sink *flash_log(const struct flash *f);
+
+/* Known since the first connect, or flash_recall; constant then. */
 const struct dev_geometry *flash_geometry(const struct flash *f);
 struct romfs_geometry flash_romfs_geometry(const struct flash *f);
 const struct dev_board_info *flash_board(const struct flash *f); /* NULL for a file */
 
+/* Board and geometry are taken from memory: the first connect must find the same. The base is
+ * not proven until flash_trust has compared all that is known of it; until then nothing is
+ * taken from the mirror by flash_fetch, and by whoever else looks at flash_proof. */
+void flash_recall(struct flash *f, const struct dev_board_info *board,
+	const struct dev_geometry *geometry);
+const atomic_bool *flash_proof(const struct flash *f);
+/* The memo of the port (portmemo.h), dropped when it proves wrong. */
+must_check int flash_set_memo(struct flash *f, const char *root, const char *identity);
+
 /* The mirror is the caller's; it is set once, before anything below is used. */
 void flash_set_mirror(struct flash *f, struct mirror *m);
 
-/* Makes [off, off+len) known to the mirror, connecting if something is missing. */
+/* Makes [off, off+len) known to the mirror, connecting if something is missing, or not
+ * proven. */
 must_check int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err);
 /* The base image: the mirror, filled on demand. */
 struct romfs_source flash_base_source(struct flash *f);
+/* The base image as far as the mirror knows it, without asking anybody: -ENODATA. */
+struct romfs_source flash_known_source(struct flash *f);
 /* Makes last what the mirror knows, also over a power cut of the host: flash is about to lose
  * it. */
 must_check int flash_keep_base(struct flash *f, struct error *err);
@@ -86,6 +100,9 @@ uint64_t flash_used_end(const struct flash *f, const struct base *base);
  * came in another way shows. -ESTALE where it differs. Nothing to do while the flash is mixed:
  * a survey looks at everything. */
 must_check int flash_trust(struct flash *f, struct error *err);
+/* The last look found what another program wrote; any thread. */
+bool flash_is_stale(const struct flash *f);
+int flash_stale_error(const struct flash *f, struct error *err); /* says so: -ESTALE */
 /* In this session, all that the mirror knows of what the base uses was found as it is. */
 void flash_vouch(struct flash *f);
 /* The base that the mirror holds; the caller's, replaced in place after commits. Until it is

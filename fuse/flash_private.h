@@ -16,6 +16,9 @@ struct flash {
 	struct dev_board_info board;
 	struct dev_geometry geometry;
 	bool learnt;
+	bool recalled;	     /* from memory, and not met yet */
+	char *memo_root, *memo_identity; /* of the port; NULL: none is kept */
+	atomic_bool proven, stale;
 	bool trusted; /* flash_trust has compared in this session */
 	bool stored;  /* the mirror has bytes that were not flushed */
 	const struct base *base; /* the caller's */
@@ -24,6 +27,9 @@ struct flash {
 	uint8_t *states; /* enum block_state of each erase block after a survey, or NULL */
 	int next_fd;	 /* what BLOCK_NEXT refers to; -1: none */
 };
+
+/* The memo is wrong. */
+void flash_drop_memo(struct flash *f);
 
 /* SHA-256 of bytes that the host has, by a function that reads them. */
 must_check int flash_hash_mirror(

@@ -215,6 +215,21 @@ static int compare_for_trust(struct flash *f, unsigned *differs, struct error *e
 	return r;
 }
 
+int flash_stale_error(const struct flash *f, struct error *err)
+{
+	return error_set(err, -ESTALE,
+		"another program has changed rom%u; what you staged is kept: unmount and "
+		"mount again to see what is there now",
+		f->geometry.number);
+}
+
+static int changed(struct flash *f, struct error *err)
+{
+	atomic_store(&f->stale, true);
+	flash_drop_memo(f);
+	return flash_stale_error(f, err);
+}
+
 int flash_trust(struct flash *f, struct error *err)
 {
 	unsigned differs = 0;
@@ -226,12 +241,18 @@ int flash_trust(struct flash *f, struct error *err)
 	if (r == 0)
 		r = compare_for_trust(f, &differs, err);
 	if (r == 0 && differs)
-		r = error_set(err, -ESTALE,
-			"another program has changed rom%u; what you staged is kept: unmount and "
-			"mount again to see what is there now",
-			f->geometry.number);
-	f->trusted = r == 0;
-	return r;
+		r = changed(f, err);
+	if (r < 0)
+		return r;
+	f->trusted = true;
+	atomic_store(&f->stale, false);
+	atomic_store(&f->proven, true);
+	return 0;
+}
+
+bool flash_is_stale(const struct flash *f)
+{
+	return atomic_load(&f->stale);
 }
 
 void flash_vouch(struct flash *f)

@@ -8,6 +8,8 @@
  * again. Loop thread only; nothing here waits for the board. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "fuse/journal.h"
 #include "fuse/mirror.h"
 #include "fuse/node.h"
@@ -21,6 +23,9 @@ struct folder {
 	struct journal *journal;
 	struct journal_header header; /* what the journal's generation rests on */
 	struct mirror *mirror;
+	/* While false, BASE bytes are those of an earlier time, and count as not known: fetching
+	 * them asks the board (flash_proof). NULL: always true. */
+	const atomic_bool *proven;
 	bool base_away; /* BASE places count in an image that the mirror is not yet */
 	struct scratch_pool *pool;
 	struct state_dir *state;

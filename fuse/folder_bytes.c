@@ -12,6 +12,11 @@
 
 #define COPY_BYTES (128u << 10)
 
+static bool is_proven(const struct folder *f)
+{
+	return !f->proven || atomic_load(f->proven);
+}
+
 int folder_read_content(const struct folder *f, const struct content *c, uint64_t off,
 	void *buf, size_t len)
 {
@@ -19,6 +24,8 @@ int folder_read_content(const struct folder *f, const struct content *c, uint64_
 	case CONTENT_BASE:
 		if (f->base_away)
 			return -EIO;
+		if (!is_proven(f))
+			return -ENODATA;
 		return mirror_read(f->mirror, c->off + off, buf, len);
 	case CONTENT_LOG:
 		return io_pread_full(journal_fd(f->journal), buf, len, (off_t)(c->off + off));
@@ -49,7 +56,8 @@ int folder_has_bytes(const struct folder *f, const struct node *n, struct romfs_
 	if (n->scratch || n->content.kind != CONTENT_BASE || n->content.size == 0 ||
 		f->base_away)
 		return 0;
-	if (!mirror_missing(f->mirror, n->content.off, n->content.size, &off, &len))
+	if (is_proven(f) &&
+		!mirror_missing(f->mirror, n->content.off, n->content.size, &off, &len))
 		return 0;
 	if (missing) {
 		missing->off = n->content.off;

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "fuse/fetch.h"
+#include "fuse/status.h"
 #include "util/clock.h"
 
 int pending_errno(int result)
@@ -124,6 +125,8 @@ static void on_fetched(void *ctx, int result, const struct error *err)
 	struct pending *p = ctx;
 
 	(void)err;
+	if (result == -ESTALE)
+		status_save(p->view);
 	p->waiting = false;
 	p->deadline = sd_event_source_disable_unref(p->deadline);
 	if (p->req)

@@ -317,6 +317,21 @@ int state_peek(const char *root, const char *key, unsigned partition, int *fd,
 	return 0;
 }
 
+int state_open_folder(
+	const char *root, const char *name, bool make, int *fd, struct error *err)
+{
+	_cleanup_close_ int root_fd = open_root(root, make, err);
+	int dir;
+
+	if (root_fd < 0)
+		return root_fd;
+	dir = open_below(root_fd, name, make, root, err);
+	if (dir < 0)
+		return dir;
+	*fd = dir;
+	return 0;
+}
+
 /* --- status --------------------------------------------------------------------------- */
 
 static bool key_char(char c)

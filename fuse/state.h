@@ -2,6 +2,7 @@
 /* The state directory: where a partition's journal, its mirror and its status live.
  *
  *   ROOT/KEY/romN/    0700, one process at a time (`lock`)
+ *   ROOT/ports/       0700, small files that are replaced whole (portmemo.h)
  *
  * Nothing below the root is reached through a symbolic link, and nothing there that belongs
  * to somebody else is used. Blocks on the disk only. */
@@ -47,6 +48,11 @@ must_check int state_claim(struct state_dir *dir);
  * caller closes. `holder` is the pid that has the lock, 0 where nobody has. */
 must_check int state_peek(const char *root, const char *key, unsigned partition, int *fd,
 	pid_t *holder, struct error *err);
+
+/* A folder right below the root; the caller closes. -ENOENT: there is none, and `make` is not
+ * set. */
+must_check int state_open_folder(
+	const char *root, const char *name, bool make, int *fd, struct error *err);
 
 /* --- status: what `romount info` shows while nobody runs ------------------------------ */
 

@@ -13,7 +13,7 @@ void status_state(struct view *v, char *out, size_t cap)
 	committer_status(v->committer, &s);
 	switch (s.state) {
 	case COMMITTER_CLEAN:
-		snprintf(out, cap, "on flash");
+		snprintf(out, cap, flash_is_stale(v->flash) ? "failed" : "on flash");
 		break;
 	case COMMITTER_STAGED:
 		snprintf(out, cap, "staged");
@@ -35,13 +35,22 @@ static int tell_state(struct view *v, const struct node *n, char *out, size_t ca
 	return 0;
 }
 
-static int tell_error(struct view *v, const struct node *n, char *out, size_t cap)
+/* Why what waits is not on flash, or why what the folder shows is no more what flash holds. */
+static void status_error(struct view *v, char *out, size_t cap)
 {
 	struct committer_status s;
+	struct error stale = {0};
 
-	(void)n;
 	committer_status(v->committer, &s);
-	snprintf(out, cap, "%s", s.error);
+	if (!s.error[0] && flash_is_stale(v->flash))
+		(void)!flash_stale_error(v->flash, &stale);
+	snprintf(out, cap, "%s", s.error[0] ? s.error : stale.text);
+}
+
+static int tell_error(struct view *v, const struct node *n, char *out, size_t cap)
+{
+	(void)n;
+	status_error(v, out, cap);
 	return 0;
 }
 
@@ -172,7 +181,7 @@ void status_save(struct view *v)
 		snprintf(lines[0].value, sizeof(lines[0].value), "writing");
 	else
 		status_state(v, lines[0].value, sizeof(lines[0].value));
-	snprintf(lines[1].value, sizeof(lines[1].value), "%s", s.error);
+	status_error(v, lines[1].value, sizeof(lines[1].value));
 	snprintf(lines[2].value, sizeof(lines[2].value), "%s", v->port);
 	snprintf(lines[3].value, sizeof(lines[3].value), "%s", v->mountpoint);
 	snprintf(lines[4].value, sizeof(lines[4].value), "%ld", (long)getpid());

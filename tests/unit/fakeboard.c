@@ -150,6 +150,7 @@ int __wrap_dev_session_close(struct dev_session *s, struct error *err)
 
 const struct dev_board_info *__wrap_dev_session_info(const struct dev_session *s)
 {
+	fakeboard.info.partitions[0] = fakeboard.geometry;
 	return &fakeboard.info;
 }
 

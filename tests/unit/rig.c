@@ -138,6 +138,8 @@ int rig_try_attach(struct rig *r, struct error *err)
 			.image_size = r->image_size},
 		.state_dir = r->state,
 		.pack = &r->pack,
+		.id = r->id,
+		.ask = r->ask,
 	};
 	int result;
 

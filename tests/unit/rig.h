@@ -12,6 +12,8 @@ struct rig {
 	char dir[32], image[64], state[64];
 	struct romfs_pack_options pack;
 	bool board; /* a fakeboard, at the image's path, in place of the image file */
+	const char *id; /* of the port */
+	bool ask;
 	uint64_t image_size; /* for the image file; 0: its own */
 	unsigned quiet_ms; /* before a commit; an hour unless set before attaching */
 	struct attached a; /* while attached */
