@@ -120,6 +120,38 @@ static void print_bytes(const char *label, uint64_t bytes, uint64_t of)
 	puts("");
 }
 
+static void print_wear(const struct occupancy_wear *wear)
+{
+	if (wear->erases)
+		printf(LABEL "%" PRIu64 " erases, %.1f a block; the most worn is block %" PRIu64
+			     " (%u), the least block %" PRIu64 " (%u)\n",
+			"wear", wear->erases, (double)wear->erases / (double)wear->blocks,
+			wear->most, wear->most_erases, wear->least, wear->least_erases);
+	if (wear->set_aside)
+		printf(LABEL "%" PRIu64 " block%s that failed\n", "set aside", wear->set_aside,
+			wear->set_aside == 1 ? "" : "s");
+}
+
+static void print_occupancy(const struct report *report)
+{
+	const struct occupancy *o = &report->occupancy;
+	uint64_t size = report->geometry->size;
+
+	if (o->form == OCCUPANCY_APPEND && report->geometry->no_erase)
+		printf(LABEL "append\n", "layout");
+	else if (o->form == OCCUPANCY_APPEND)
+		printf(LABEL "append, %u of %u saves until block 0 is written anew\n", "layout",
+			o->usage.slots_free, o->usage.slots);
+	else if (o->form != OCCUPANCY_NONE)
+		printf(LABEL "%s\n", "layout", occupancy_form_name(o->form));
+	if (o->form != OCCUPANCY_NONE && o->knows_blank) {
+		print_bytes("blank", o->usage.blank, size);
+		print_bytes("dead", o->usage.dead, size);
+		print_bytes("mixed", o->usage.mixed, size);
+	}
+	print_wear(&report->wear);
+}
+
 static int row_name(
 	const struct report *report, const struct flashmap_row *row, char **out)
 {
@@ -185,6 +217,7 @@ int report_partition_text(const struct report *report, bool with_layout)
 		print_bytes("used", report->map.used, report->geometry->size);
 		print_bytes("free", report->map.free, report->geometry->size);
 	}
+	print_occupancy(report);
 	for (i = 0; i < report->n_mount; i++)
 		print_text(report->mount[i].name, report->mount[i].value);
 	return with_layout ? print_layout(report) : 0;

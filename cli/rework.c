@@ -75,7 +75,10 @@ static int run_attach(void *ctx, struct error *err)
 	const struct opening *op = ctx;
 	const struct rework_options *o = op->o;
 	struct attach_options options = {
-		.flash = o->flash, .state_dir = o->state_dir, .pack = &o->pack};
+		.flash = o->flash,
+		.state_dir = o->state_dir,
+		.pack = &o->pack,
+		.ask = true};
 
 	options.flash.path = o->path;
 	options.flash.cancel_fd = task_cancel_fd(op->w->task);
