@@ -31,7 +31,7 @@ static unsigned most_steps(const struct rework *w)
 
 static int tidy(struct compact *c, struct error *err)
 {
-	const struct rework_step step = {.goal = ROMFS_TIDY};
+	const struct rework_step step = {.tidy = true};
 	unsigned left = most_steps(&c->rework);
 	int r = 1;
 
@@ -45,7 +45,7 @@ static int tidy(struct compact *c, struct error *err)
 static int pack(struct compact *c, struct error *err)
 {
 	static const struct romfs_pack_options options; /* mpremote's */
-	const struct rework_step step = {.goal = ROMFS_PACK, .pack = &options};
+	const struct rework_step step = {.aim = COMMIT_PACK, .pack = &options};
 	int r = rework_commit(&c->rework, &step, err);
 
 	return MIN(r, 0);
@@ -55,7 +55,7 @@ static int pack(struct compact *c, struct error *err)
  * that the user knows. */
 static int catch_up(struct rework *w, struct error *err)
 {
-	const struct rework_step step = {.goal = ROMFS_REWRITE};
+	const struct rework_step step = {.aim = COMMIT_SAVE};
 	struct rework_load load;
 	int r = 0;
 

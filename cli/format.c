@@ -67,7 +67,7 @@ static int run_format(void *ctx, struct error *err)
 
 	if (r == 0)
 		r = rework_commit(w,
-			&(struct rework_step){.goal = ROMFS_REWRITE, .anew = true}, err);
+			&(struct rework_step){.aim = COMMIT_ANEW}, err);
 	return r < 0 ? r : rework_rest(w, err);
 }
 

@@ -149,42 +149,66 @@ void rework_what(const struct rework *w, struct rework_load *out)
 
 /* --- commits ------------------------------------------------------------------------ */
 
-int rework_commit(struct rework *w, const struct rework_step *step, struct error *err)
+static int make_commit(
+	struct rework *w, const struct rework_step *step, unsigned steps, struct commit **out)
 {
 	struct folder *f = w->attached.folder;
-	struct snapshot *snapshot;
+	struct snapshot *snapshot = NULL;
 	struct commit *c;
-	int r = snapshot_take(f, &snapshot);
+	int r = step->tidy ? 0 : snapshot_take(f, &snapshot);
 
-	if (r < 0)
-		return error_set(err, r, "cannot prepare a commit: %s", strerror(-r));
-	r = commit_new(snapshot, &c);
+	if (r == 0)
+		r = commit_new(snapshot, &c);
 	if (r < 0) {
 		snapshot_free(snapshot);
-		return error_set(err, r, "out of memory");
+		return r;
 	}
 	c->flash = w->attached.flash;
 	c->base = &w->attached.base;
 	c->dirfd = f->dirfd;
 	c->pack = step->pack ? step->pack : f->pack;
-	c->goal = step->goal;
-	c->anew = step->anew;
+	c->aim = step->aim;
+	c->thorough = step->tidy;
 	c->stays = true;
+	c->steps = steps;
 	c->progress = &w->progress;
+	*out = c;
+	return 0;
+}
+
+/* 1: flash has changed. *step: what was asked for is still to be done. */
+static int run_commit(struct rework *w, struct commit *c, bool *step, struct error *err)
+{
+	int r;
+
 	commit_run(&c->job);
-	r = c->result;
 	atomic_fetch_add(&w->erased_blocks, c->erased_blocks);
 	atomic_fetch_add(&w->programmed_bytes, c->programmed_bytes);
-	if (r == 0) {
-		bool rewritten = c->rewritten;
+	*step = c->snapshot && c->outcome == COMMIT_STEP;
+	r = c->result;
+	if (r == 0)
+		r = handover_take(&w->handover, c, &c->err);
+	if (r < 0)
+		return error_set(err, r, "%s", c->err.text[0] ? c->err.text : strerror(-r));
+	return c->outcome != COMMIT_NOTHING || c->tidied;
+}
 
-		r = handover_begin(&w->handover, c, &c->err);
-		r = r < 0 ? r : rewritten;
+int rework_commit(struct rework *w, const struct rework_step *step, struct error *err)
+{
+	unsigned steps = 0;
+	bool again = true;
+	int r = 0;
+
+	while (r >= 0 && again) {
+		struct commit *c;
+
+		r = make_commit(w, step, steps++, &c);
+		if (r < 0)
+			return error_set(err, r, "cannot prepare a commit: %s", strerror(-r));
+		r = run_commit(w, c, &again, err);
+		commit_free(c);
 	}
-	if (r < 0 && err && !err->code)
-		*err = c->err;
-	commit_free(c);
-	return r < 0 ? error_set(err, r, "%s", strerror(-r)) : r;
+	return r;
 }
 
 int rework_rest(struct rework *w, struct error *err)
@@ -194,9 +218,13 @@ int rework_rest(struct rework *w, struct error *err)
 
 int rework_usage(struct rework *w, struct romfs_usage *out, struct error *err)
 {
-	const struct romfs_geometry geometry = flash_romfs_geometry(w->attached.flash);
-	const struct romfs_flash now = {.source = flash_now_source(w->attached.flash),
-		.image = w->attached.base.image};
+	struct flash *flash = w->attached.flash;
+	const struct romfs_geometry geometry = flash_romfs_geometry(flash);
+	const struct wear *wear = flash_wear(flash);
+	const struct romfs_flash now = {.source = flash_now_source(flash),
+		.image = w->attached.base.image,
+		.bad = wear ? wear_bad(wear) : NULL};
+	int r = flash_find_blank(flash, now.image, err);
 
-	return romfs_usage(&geometry, &now, out, err);
+	return r < 0 ? r : romfs_usage(&geometry, &now, out, err);
 }

@@ -118,6 +118,7 @@ static int open_state(struct attaching *at, struct error *err)
 static int open_folder(struct attaching *at, struct error *err)
 {
 	struct folder *f = calloc(1, sizeof(*f));
+	struct wear *wear;
 	int r;
 
 	if (!f)
@@ -134,9 +135,12 @@ static int open_folder(struct attaching *at, struct error *err)
 		r = mirror_open(f->dirfd, f->geometry.size, &f->mirror, err);
 	if (r == 0)
 		r = node_table_new(&f->nodes);
+	if (r == 0)
+		r = wear_open(f->dirfd, f->geometry.size, f->geometry.erase_block, &wear);
 	if (r < 0)
 		return error_set(err, r, "cannot use the state directory: %s", strerror(-r));
 	flash_set_mirror(at->a->flash, f->mirror);
+	flash_set_wear(at->a->flash, wear);
 	return 0;
 }
 
@@ -278,7 +282,7 @@ static int set_aside(struct attaching *at, const struct error *why, struct error
 		return error_set(err, -errno, "cannot set the damaged journal aside: %s",
 			strerror(errno));
 	/* The image of a commit under way may hold the only whole copy of what was staged. */
-	if (intent_read(f->dirfd, &intent) == 0) {
+	if (intent_read(f->dirfd, &intent) == 0 && !intent_is_light(&intent)) {
 		char image[64];
 
 		snprintf(image, sizeof(image), "image.damaged-%u", i);
@@ -298,7 +302,7 @@ static bool same_print(const uint8_t a[SHA256_SIZE], const uint8_t b[SHA256_SIZE
 }
 
 /* Whether the base image of the mirror is the one that the staged changes rest on; reads it,
- * asking the board only for what the mirror never had. */
+ * asking the board only for what the mirror does not know. */
 static int read_old_base(struct attaching *at, bool *same, struct error *err)
 {
 	const struct romfs_source source = flash_base_source(at->a->flash);
@@ -322,7 +326,7 @@ static int survey(struct attaching *at, const struct intent *intent, bool *ours,
 	int r;
 
 	flash_set_mixed(at->a->flash);
-	r = flash_survey(at->a->flash, TAKE_FD(next_fd), &census, err);
+	r = flash_survey(at->a->flash, TAKE_FD(next_fd), false, &census, err);
 	if (r < 0)
 		return r;
 	*ours = census.unknown <= intent->strangers;
@@ -340,26 +344,66 @@ static int compare_base(struct attaching *at, bool *ours, struct error *err)
 	return r;
 }
 
-/* A crash may have come when the mirror had put its map behind the image already. */
-static int cut_to_size(const struct folder *f, const char *name)
+/* A commit that wrote the front of flash anew was under way: it is known block by block what
+ * flash holds. Where an append had been torn before it, the mirror does not know the front of
+ * the base; the intent says which one it was. */
+static int look_at_mixture(
+	struct attaching *at, const struct intent *intent, bool *ours, struct error *err)
 {
-	_cleanup_close_ int fd = openat(f->dirfd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	bool same = false;
+	int r = read_old_base(at, &same, err);
 
-	if (fd < 0)
-		return -errno;
-	return ftruncate(fd, (off_t)f->geometry.size) < 0 ? -errno : 0;
+	if (r < 0 || (!same && !same_print(intent->base, at->header.base)))
+		return r;
+	memcpy(at->a->base.fingerprint, at->header.base, SHA256_SIZE);
+	return survey(at, intent, ours, err);
+}
+
+/* An append was under way. What the mirror knows was not touched by it, so that must be as it
+ * was. Flash shows the base, or the tree that it should get, or, where a slot was torn, none:
+ * that is healed by the next commit. */
+static int look_at_append(
+	struct attaching *at, const struct intent *intent, bool *ours, struct error *err)
+{
+	bool same = false, done;
+	int r = read_old_base(at, &same, err);
+
+	if (r == 0)
+		r = compare_base(at, ours, err);
+	if (r < 0 || !*ours)
+		return r;
+	done = same_print(at->a->base.fingerprint, intent->next);
+	*ours = same || same_print(intent->base, at->header.base);
+	if (same || !*ours)
+		return 0;
+	if (done) {
+		memcpy(at->header.base, intent->next, SHA256_SIZE);
+		return 0;
+	}
+	*ours = at->a->base.image->status != ROMFS_VALID;
+	flash_set_doubtful(at->a->flash);
+	memcpy(at->a->base.fingerprint, at->header.base, SHA256_SIZE);
+	return 0;
+}
+
+static int look_without_intent(struct attaching *at, bool *ours, struct error *err)
+{
+	bool same = false;
+	int r = read_old_base(at, &same, err);
+
+	return r < 0 || !same ? r : compare_base(at, ours, err);
 }
 
 /* The last commit was done but for taking its image over. */
 static int finish_adoption(struct attaching *at, const struct intent *intent, struct error *err)
 {
-	/* An image of another size is no mirror of this partition. */
-	int r = at->header.size == at->f->header.size ? cut_to_size(at->f, intent->next_name)
-						      : -ENOENT;
+	struct error why = {0};
+	int r = 0;
 
-	if (r == 0)
-		r = mirror_adopt(at->f->mirror, at->f->dirfd, intent->next_name, err);
-	if (r < 0 && r != -ENOENT)
+	if (!intent_is_light(intent))
+		r = mirror_adopt(at->f->mirror, at->f->dirfd, intent->next_name, &why);
+	/* It was adopted already, or is the image of a partition of another size. */
+	if (r < 0 && r != -ENOENT && r != -EUCLEAN)
 		return error_set(err, r, "cannot take over the new image: %s", strerror(-r));
 	intent_remove(at->f->dirfd);
 	return 0;
@@ -386,12 +430,13 @@ static int take_up(struct attaching *at, struct intent *intent, struct error *er
 {
 	struct folder *f = at->f;
 	const char *why = why_not_for_this(at, intent);
-	bool same = false, ours = false;
-	int r;
+	bool ours = false;
+	int r = 0;
 
-	r = why ? 0 : read_old_base(at, &same, err);
-	if (r == 0 && same)
-		r = intent ? survey(at, intent, &ours, err) : compare_base(at, &ours, err);
+	if (!why)
+		r = !intent		      ? look_without_intent(at, &ours, err)
+			: intent_is_light(intent) ? look_at_append(at, intent, &ours, err)
+						  : look_at_mixture(at, intent, &ours, err);
 	if (r < 0)
 		return r;
 	if (!ours) {
@@ -406,6 +451,13 @@ static int take_up(struct attaching *at, struct intent *intent, struct error *er
 	at->header.size = f->header.size;
 	f->header = at->header;
 	folder_recount(f); /* tells junk from what flash shall hold */
+	if (intent && intent_is_light(intent) && !flash_is_doubtful(at->a->flash)) {
+		r = folder_rewrite_journal(f, &f->header, err);
+		if (r < 0)
+			return r;
+		intent_remove(f->dirfd);
+		intent = NULL;
+	}
 	/* The first commit heals, or writes what waits. */
 	f->change = intent || !load_is_image(f, at->a->base.image->tree);
 	if (intent)

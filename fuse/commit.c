@@ -2,17 +2,16 @@
 #include "fuse/commit.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/random.h>
-#include <unistd.h>
 
-/* A cut leaves the block that was being written, and on some boards its neighbour. Where
- * blocks are smaller than what is written at once (MRAM), it leaves as many bytes. */
-#define STRANGERS_OF_A_CUT 4u
-#define STRANGE_BYTES_OF_A_CUT (4u * 4096)
+#include "fuse/commit_private.h"
+#include "fuse/tidy.h"
 
 #define ATTEMPTS 2u
+/* More blocks that fail in one commit, and it is not the blocks. */
+#define SET_ASIDE_MAX 8u
+/* Steps by which room is gained, before flash is written anew in any way that fits. */
+#define STEPS_MAX 64u
 
 int commit_new(struct snapshot *snapshot, struct commit **out)
 {
@@ -31,130 +30,13 @@ void commit_free(struct commit *c)
 	if (!c)
 		return;
 	snapshot_free(c->snapshot);
+	romfs_image_free(c->parsed);
 	base_clear(&c->next);
+	moves_done(&c->moves);
 	free(c);
 }
 
-static int foreign(struct commit *c, struct error *err)
-{
-	return error_set(err, -ESTALE,
-		"another program has changed rom%u; what you staged is kept: unmount and mount "
-		"again to see what is there now",
-		flash_geometry(c->flash)->number);
-}
-
-/* After a cut: what does each block hold? Bytes that the base had and flash has no more are
- * new content to the planner; the mirror still has them. `again`: nobody else had the board
- * since we wrote. */
-static int survey(struct commit *c, bool again, struct error *err)
-{
-	_cleanup_close_ int next_fd = -1;
-	struct intent intent;
-	struct flash_census census;
-	uint32_t i, count = romfs_tree_count(c->snapshot->tree);
-	bool noted = intent_read(c->dirfd, &intent) == 0;
-	int r;
-
-	if (noted)
-		next_fd = openat(c->dirfd, intent.next_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	r = flash_survey(c->flash, TAKE_FD(next_fd), &census, err);
-	if (r < 0)
-		return r;
-	if (!again && noted && census.unknown > intent.strangers)
-		return foreign(c, err);
-	/* What the next survey will find besides the base and a new image. */
-	c->strangers = census.next + census.unknown;
-	for (i = 0; i < count; i++) {
-		struct romfs_node *n = romfs_tree_node(c->snapshot->tree, i);
-
-		if (n->data_off != ROMFS_NO_OFFSET &&
-			!flash_holds_base(c->flash, n->data_off, n->size))
-			n->data_off = ROMFS_NO_OFFSET;
-	}
-	return 0;
-}
-
-/* The tree may have been planned before, by an attempt that failed. */
-static void reset_places(struct commit *c)
-{
-	uint32_t i, count = romfs_tree_count(c->snapshot->tree);
-
-	for (i = 0; i < count; i++) {
-		struct romfs_node *n = romfs_tree_node(c->snapshot->tree, i);
-		const struct content *content = &c->snapshot->items[n->user].content;
-
-		n->data_off = content->kind == CONTENT_BASE ? content->off : ROMFS_NO_OFFSET;
-	}
-}
-
-/* What flash shows, for the planner to build on. After a cut that is no more the base, and may
- * be nothing, even if it is the base's tree that is wanted. */
-static const struct romfs_image *image_on_flash(
-	struct commit *c, const struct romfs_source *now, struct romfs_image **parsed)
-{
-	const struct romfs_image *image = c->base->image;
-
-	/* Blank flash would do for an empty folder, but somebody has written something, and
-	 * a board shall find a file system then. */
-	if (!flash_is_mixed(c->flash))
-		return image->status == ROMFS_VALID ? image : NULL;
-	if (romfs_parse(now, parsed, NULL) < 0 || (*parsed)->status != ROMFS_VALID)
-		return NULL; /* not whole, or not known */
-	return *parsed;
-}
-
-static int make_plan(struct commit *c, int next_fd, struct romfs_plan **plan, struct error *err)
-{
-	const struct romfs_geometry geometry = flash_romfs_geometry(c->flash);
-	const struct romfs_source base = flash_base_source(c->flash);
-	_cleanup_(romfs_image_freep) struct romfs_image *parsed = NULL;
-	struct romfs_flash now = {.source = flash_now_source(c->flash)};
-	struct snapshot_reader reader = {.snapshot = c->snapshot, .flash = &base};
-
-	now.image = c->anew ? NULL : image_on_flash(c, &now.source, &parsed);
-	return romfs_plan(&geometry, &now, c->goal, c->snapshot->tree, c->pack,
-		snapshot_content, &reader, next_fd, plan, err);
-}
-
-/* From here on a cut is healed by whoever comes next. */
-static int declare(struct commit *c, int next_fd, struct error *err)
-{
-	const struct romfs_geometry g = flash_romfs_geometry(c->flash);
-	uint64_t of_a_cut = MAX(STRANGERS_OF_A_CUT, STRANGE_BYTES_OF_A_CUT / g.erase_block);
-	struct intent intent = {.strangers = c->strangers + of_a_cut};
-	int r = flash_keep_base(c->flash, err);
-
-	if (r < 0)
-		return r;
-
-	memcpy(intent.base, c->base->fingerprint, SHA256_SIZE);
-	memcpy(intent.next, c->next.fingerprint, SHA256_SIZE);
-	memcpy(intent.next_name, c->next_name, sizeof(intent.next_name));
-	if (fdatasync(next_fd) < 0)
-		r = -errno;
-	if (r == 0)
-		r = intent_write(c->dirfd, &intent);
-	if (r < 0)
-		return error_set(err, r, "cannot note the commit in the state directory: %s",
-			strerror(-r));
-	intent_sweep(c->dirfd, c->next_name);
-	return 0;
-}
-
-static int open_next(struct commit *c, int *fd, struct error *err)
-{
-	uint32_t token;
-
-	if (getrandom(&token, sizeof(token), 0) != sizeof(token))
-		return error_set(err, -EIO, "no random bytes for a file name");
-	snprintf(c->next_name, sizeof(c->next_name), "next-%08x", (unsigned)token);
-	*fd = openat(c->dirfd, c->next_name,
-		O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (*fd < 0)
-		return error_set(err, -errno, "cannot make %s in the state directory: %s",
-			c->next_name, strerror(errno));
-	return 0;
-}
+/* --- a snapshot ------------------------------------------------------------------------ */
 
 static int fetch_strays(struct commit *c, struct error *err)
 {
@@ -171,66 +53,158 @@ static int fetch_strays(struct commit *c, struct error *err)
 	return r;
 }
 
-/* What will be read back is what was asked for: the last look before flash changes. */
-static int check_next(const struct commit *c, struct error *err)
+/* Bytes that the base had and flash has no more are new content to the planner; the mirror
+ * still has them. */
+static int find_places(struct commit *c, uint64_t **out)
 {
-	const struct romfs_image *image = c->next.image;
-	uint32_t want = romfs_tree_count(c->snapshot->tree);
+	const struct romfs_tree *tree = c->snapshot->tree;
+	uint32_t i, count = romfs_tree_count(tree);
+	uint64_t *places = calloc(count, sizeof(*places));
 
-	if (image->status == ROMFS_VALID && romfs_tree_count(image->tree) == want)
+	if (!places)
+		return -ENOMEM;
+	for (i = 0; i < count; i++) {
+		const struct romfs_node *n = romfs_tree_node(tree, i);
+		const struct content *content = &c->snapshot->items[n->user].content;
+
+		places[i] = content->kind == CONTENT_BASE &&
+					    flash_holds_base(c->flash, content->off, n->size)
+				    ? content->off
+				    : ROMFS_NO_OFFSET;
+	}
+	*out = places;
+	return 0;
+}
+
+/* Beside what flash shows, if need be after room was gained; else in its place. 1: a step was
+ * made instead. */
+static int plan_save(struct commit *c, const struct wanted *w, struct patch *patch,
+	struct romfs_plan **plan, struct error *err)
+{
+	int r = c->steps < STEPS_MAX ? 0 : -ENOSPC;
+
+	while (r == 0) {
+		r = commit_plan(c, ROMFS_SAVE, w, patch, plan, err);
+		if (r != -ENOSPC)
+			return r;
+		error_clear(err);
+		r = commit_tidy(c, err);
+	}
+	if (r != -ENOSPC)
+		return r;
+	error_clear(err);
+	return commit_plan(c, ROMFS_REWRITE, w, patch, plan, err);
+}
+
+static int plan_aim(struct commit *c, const struct wanted *w, struct patch *patch,
+	struct romfs_plan **plan, struct error *err)
+{
+	if (c->aim == COMMIT_SAVE)
+		return plan_save(c, w, patch, plan, err);
+	return commit_plan(c, c->aim == COMMIT_PACK ? ROMFS_PACK : ROMFS_REWRITE, w, patch,
+		plan, err);
+}
+
+static int save(struct commit *c, struct error *err)
+{
+	const struct romfs_source base = flash_base_source(c->flash);
+	struct snapshot_reader reader = {.snapshot = c->snapshot, .flash = &base};
+	_cleanup_(romfs_plan_freep) struct romfs_plan *plan = NULL;
+	_cleanup_(patch_freep) struct patch *patch = NULL;
+	_cleanup_free_ uint64_t *places = NULL;
+	struct wanted w = {
+		.tree = c->snapshot->tree, .content = snapshot_content, .ctx = &reader};
+	int r = find_places(c, &places);
+
+	if (r == 0)
+		r = patch_new(c->dirfd, flash_geometry(c->flash)->size, &patch);
+	if (r < 0)
+		return error_set(err, r, "cannot prepare a commit: %s", strerror(-r));
+	w.places = places;
+	r = fetch_strays(c, err);
+	if (r == 0)
+		r = plan_aim(c, &w, patch, &plan, err);
+	if (r != 0)
+		return MIN(r, 0);
+	if (plan->n_ops == 0 && !flash_is_mixed(c->flash) && !flash_is_doubtful(c->flash))
 		return 0;
-	return error_set(err, -EUCLEAN,
-		"the image to write does not hold the folder (%s): this is a mistake in romount, "
-		"and nothing was written",
-		image->why.text);
+	r = commit_carry_out(c, &w, patch, plan, err);
+	if (r == 0)
+		c->outcome = COMMIT_DONE;
+	return r;
+}
+
+/* --- the job --------------------------------------------------------------------------- */
+
+/* While nobody waits. Nothing is asked of the board to find out whether it is worth it. */
+static int tidy_up(struct commit *c, struct error *err)
+{
+	const struct romfs_geometry geometry = flash_romfs_geometry(c->flash);
+	const struct wear *wear = flash_wear(c->flash);
+	const struct romfs_flash now = {
+		.source = flash_now_source(c->flash),
+		.image = c->image,
+		.erases = wear ? wear_erases(wear) : NULL,
+		.bad = wear ? wear_bad(wear) : NULL,
+	};
+	struct romfs_usage usage;
+	int r = romfs_usage(&geometry, &now, &usage, err);
+
+	if (r < 0)
+		return r;
+	if (!c->thorough && !tidy_is_due(&usage, c->tidying, &c->may_move))
+		return 0;
+	r = commit_tidy(c, err);
+	if (r == -ENOSPC) {
+		error_clear(err);
+		return 0;
+	}
+	return MIN(r, 0);
 }
 
 static int attempt(struct commit *c, bool again, struct error *err)
 {
-	_cleanup_(romfs_plan_freep) struct romfs_plan *plan = NULL;
-	_cleanup_close_ int next_fd = -1;
-	struct romfs_source next;
 	int r;
 
-	reset_places(c);
-	c->strangers = 0;
-	r = flash_is_mixed(c->flash) ? survey(c, again, err) : 0;
-	if (r == 0)
-		r = fetch_strays(c, err);
-	if (r == 0)
-		r = open_next(c, &next_fd, err);
-	if (r == 0)
-		r = make_plan(c, next_fd, &plan, err);
-	if (r < 0)
-		return r;
-	c->rewritten = plan->n_ops > 0 || flash_is_mixed(c->flash);
-	if (!c->rewritten)
-		return 0;
-	next = romfs_source_fd(&next_fd, flash_geometry(c->flash)->size);
-	base_clear(&c->next);
-	r = base_read(&next, &c->next, err);
-	if (r == 0)
-		r = check_next(c, err);
-	if (r == 0)
-		r = flash_connect(c->flash, err);
-	if (r == 0)
-		r = flash_trust(c->flash, err);
-	if (r == 0)
-		r = declare(c, next_fd, err);
-	if (r == 0)
-		r = flash_execute(c->flash, plan, next_fd, c->progress, err);
-	/* What flash held only for a time stands behind the image. */
-	if (r == 0 && ftruncate(next_fd, (off_t)flash_geometry(c->flash)->size) < 0)
-		r = error_set(err, -errno, "cannot finish %s: %s", c->next_name,
-			strerror(errno));
-	c->erased_blocks += plan->erase_count;
-	c->programmed_bytes += plan->program_bytes;
-	return r;
+	c->outcome = COMMIT_NOTHING;
+	r = commit_look(c, again, err);
+	if (r != 0)
+		return MIN(r, 0);
+	if (c->aim == COMMIT_ANEW)
+		c->image = NULL;
+	return c->snapshot ? save(c, err) : tidy_up(c, err);
 }
 
 static bool is_worth_another(int r)
 {
 	return r == -EIO || r == -ETIMEDOUT || r == -EPROTO || r == -EILSEQ;
+}
+
+/* A block that was found bad is not counted as a failure: the data goes elsewhere. */
+static void run_attempts(struct commit *c)
+{
+	unsigned before = flash_set_aside(c->flash), known = before, failures = 0;
+
+	for (bool again = false;; again = true) {
+		unsigned now;
+
+		error_clear(&c->err);
+		c->result = attempt(c, again, &c->err);
+		if (!is_worth_another(c->result))
+			return;
+		(void)!flash_disconnect(c->flash, NULL);
+		now = flash_set_aside(c->flash);
+		if (now - before > SET_ASIDE_MAX) {
+			c->result = error_prefix(&c->err, -EIO,
+				"rom%u: %u blocks have failed in a row: the flash or the board is "
+				"failing",
+				flash_geometry(c->flash)->number, now - before);
+			return;
+		}
+		if (now == known && ++failures == ATTEMPTS)
+			return;
+		known = now;
+	}
 }
 
 /* Images of attempts that no intent speaks of. */
@@ -248,18 +222,11 @@ static void sweep(int dirfd)
 void commit_run(struct worker_job *job)
 {
 	struct commit *c = container_of(job, struct commit, job);
-	unsigned i;
 
-	for (i = 0; i < ATTEMPTS; i++) {
-		error_clear(&c->err);
-		c->result = attempt(c, i > 0, &c->err);
-		if (!is_worth_another(c->result))
-			break;
-		(void)!flash_disconnect(c->flash, NULL);
-	}
+	run_attempts(c);
 	sweep(c->dirfd);
 	/* What was asked for is done or told; a board that cannot be left in good order is
-	 * found so at the next session. */
-	if (!c->stays || c->result < 0)
+	 * found so at the next session. The next step goes on in this one. */
+	if (c->result < 0 || (c->outcome != COMMIT_STEP && !c->stays))
 		(void)!flash_disconnect(c->flash, NULL);
 }

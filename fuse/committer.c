@@ -2,6 +2,7 @@
 #include "fuse/committer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -27,6 +28,7 @@ struct committer {
 	unsigned retry_ms;
 	struct error err;
 	struct handover handover;
+	unsigned steps; /* made in a row, for what is to be written */
 	struct worker_job quiet_job;
 	bool quiet_asked, quiet; /* the job is queued; its done() runs */
 	uint64_t commits, erased_blocks, programmed_bytes;
@@ -61,10 +63,14 @@ static bool has_leftovers(const struct folder *f)
 	return false;
 }
 
+static bool is_flash_well(const struct committer *c)
+{
+	return !flash_is_mixed(c->o.flash) && !flash_is_doubtful(c->o.flash);
+}
+
 static bool is_settled(const struct committer *c)
 {
-	return !folder_is_staged(c->o.folder) && !flash_is_mixed(c->o.flash) &&
-		!has_leftovers(c->o.folder);
+	return !folder_is_staged(c->o.folder) && is_flash_well(c) && !has_leftovers(c->o.folder);
 }
 
 /* When the tree has been quiet for long enough, by what is known now. */
@@ -255,7 +261,7 @@ static void failed(struct committer *c, int r, const struct error *err, uint64_t
 	if (!c->err.text[0])
 		snprintf(c->err.text, sizeof(c->err.text), "%s", strerror(-r));
 	c->retry_ms = c->retry_ms ? MIN(c->retry_ms * 2, RETRY_MAX_MS) : RETRY_MIN_MS;
-	if (heals_by_itself(r) || handover_is_pending(&c->handover)) {
+	if (heals_by_itself(r) || handover_is_open(&c->handover)) {
 		watch_port(c);
 		arm(c, now_us(c) + (uint64_t)c->retry_ms * 1000);
 	}
@@ -306,21 +312,39 @@ static void succeeded(struct committer *c, uint64_t change)
 		committer_changed(c);
 }
 
+/* What was asked for is on flash, verified, and the port is closed. Who waits need not wait
+ * for the host's own books: a crash before they are kept finds the intent, and the same
+ * tree on flash. */
+static void answer_early(struct committer *c, const struct commit *job)
+{
+	bool light = job->outcome == COMMIT_DONE && !job->next_name[0];
+
+	if (light && !has_leftovers(c->o.folder))
+		answer(c, job->snapshot->change, 0);
+}
+
 static void on_done(struct worker_job *j)
 {
 	struct commit *job = container_of(j, struct commit, job);
 	struct committer *c = job->job_ctx;
 	uint64_t change = job->snapshot->change;
 	int r = j->dropped ? -ECANCELED : job->result;
+	bool step;
 
+	if (r == 0) {
+		answer_early(c, job);
+		r = handover_take(&c->handover, job, &job->err);
+	}
 	c->running = NULL;
-	if (r == 0)
-		r = handover_begin(&c->handover, job, &job->err);
+	step = r == 0 && job->outcome == COMMIT_STEP;
+	c->steps = step ? c->steps + 1 : 0;
 	c->erased_blocks += job->erased_blocks;
 	c->programmed_bytes += job->programmed_bytes;
-	c->commits += r == 0 && job->rewritten;
+	c->commits += r == 0 && job->outcome == COMMIT_DONE;
 	if (r < 0)
 		failed(c, r, &job->err, change);
+	else if (step)
+		start(c);
 	else
 		succeeded(c, change);
 	/* Who asked for what came later has not been told yet. */
@@ -335,10 +359,8 @@ static int mend(struct committer *c, struct error *err)
 {
 	struct folder *f = c->o.folder;
 	struct journal_header header = f->header;
-	int r = 0;
+	int r = handover_is_open(&c->handover) ? handover_resume(&c->handover, err) : 0;
 
-	if (handover_is_pending(&c->handover))
-		r = handover_finish(&c->handover, err);
 	if (r < 0)
 		return r;
 	header.dirty = folder_needs_journal(f);
@@ -401,13 +423,13 @@ static void start(struct committer *c)
 
 	if (c->running)
 		return;
-	if (handover_is_pending(&c->handover) && !c->quiet) {
+	if (handover_is_open(&c->handover) && !c->quiet) {
 		wait_for_quiet(c);
 		return;
 	}
 	r = mend(c, &err);
 	(void)!stage_leftovers(f, NULL); /* succeeded() tells */
-	if (r == 0 && !folder_is_staged(f) && !flash_is_mixed(c->o.flash)) {
+	if (r == 0 && !folder_is_staged(f) && is_flash_well(c)) {
 		succeeded(c, f->change);
 		return;
 	}
@@ -424,10 +446,10 @@ static void start(struct committer *c)
 	job->base = c->o.base;
 	job->dirfd = f->dirfd;
 	job->pack = f->pack;
-	job->goal = ROMFS_REWRITE;
 	job->progress = &c->progress;
 	job->job.done = on_done;
 	job->job_ctx = c;
+	job->steps = c->steps;
 	c->running = job;
 	worker_submit(c->o.worker, &job->job, false);
 	c->o.notify(c->o.ctx);

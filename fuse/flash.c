@@ -11,7 +11,7 @@
 #include "fuse/portwait.h"
 #include "util/clock.h"
 
-#define FETCH_BYTES (64u << 10)
+#define FETCH_BYTES (256u << 10)
 
 int flash_new(const struct flash_options *options, struct flash **out)
 {
@@ -192,6 +192,8 @@ int flash_disconnect(struct flash *f, struct error *err)
 	if (f->stored)
 		(void)!mirror_flush(f->mirror);
 	f->stored = false;
+	if (f->wear)
+		wear_save(f->wear);
 	if (!s)
 		return 0;
 	dev_target_free(f->target);
@@ -217,6 +219,13 @@ const struct dev_geometry *flash_geometry(const struct flash *f)
 	return &f->geometry;
 }
 
+enum dev_twice flash_twice(const struct flash *f)
+{
+	if (f->geometry.twice != DEV_TWICE_UNKNOWN || !f->wear)
+		return f->geometry.twice;
+	return wear_twice(f->wear);
+}
+
 struct romfs_geometry flash_romfs_geometry(const struct flash *f)
 {
 	return (struct romfs_geometry){
@@ -225,6 +234,7 @@ struct romfs_geometry flash_romfs_geometry(const struct flash *f)
 		.write_unit = f->geometry.write_unit,
 		.no_erase = f->geometry.no_erase,
 		.prefix_erase = f->geometry.prefix_erase,
+		.twice = flash_twice(f) == DEV_TWICE_YES,
 	};
 }
 
@@ -238,17 +248,19 @@ void flash_set_mirror(struct flash *f, struct mirror *m)
 	f->mirror = m;
 }
 
-/* Erased flash is told by its hash: 32 bytes over the line instead of 64 KiB. */
-static int is_blank(struct flash *f, uint64_t off, uint8_t *buf, size_t len, struct error *err)
+void flash_set_wear(struct flash *f, struct wear *w)
 {
-	uint8_t board[1][SHA256_SIZE], blank[SHA256_SIZE];
-	int r = dev_target_hash(f->target, off, len, len, board, err);
+	f->wear = w;
+}
 
-	if (r < 0)
-		return r;
-	memset(buf, 0xFF, len);
-	sha256_of(buf, len, blank);
-	return memcmp(board[0], blank, SHA256_SIZE) == 0;
+struct mirror *flash_mirror(const struct flash *f)
+{
+	return f->mirror;
+}
+
+const struct wear *flash_wear(const struct flash *f)
+{
+	return f->wear;
 }
 
 static int fetch_part(struct flash *f, uint64_t off, uint8_t *buf, size_t len, struct error *err)
@@ -260,10 +272,8 @@ static int fetch_part(struct flash *f, uint64_t off, uint8_t *buf, size_t len, s
 			"rom%u: the bytes at 0x%llx were not copied to the host before flash "
 			"changed",
 			f->geometry.number, (unsigned long long)off);
-	r = is_blank(f, off, buf, len, err);
+	r = dev_target_read(f->target, off, buf, len, err);
 	if (r == 0)
-		r = dev_target_read(f->target, off, buf, len, err);
-	if (r >= 0)
 		r = mirror_store(f->mirror, off, buf, len);
 	return r < 0 ? error_prefix(err, r, "reading rom%u at 0x%llx", f->geometry.number,
 			       (unsigned long long)off)

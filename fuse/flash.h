@@ -11,6 +11,7 @@
 
 #include "fuse/base.h"
 #include "fuse/mirror.h"
+#include "fuse/wear.h"
 #include "libdev/session.h"
 #include "libdev/target.h"
 #include "libromfs/parse.h"
@@ -65,6 +66,10 @@ must_check int flash_set_memo(struct flash *f, const char *root, const char *ide
 
 /* The mirror is the caller's; it is set once, before anything below is used. */
 void flash_set_mirror(struct flash *f, struct mirror *m);
+struct mirror *flash_mirror(const struct flash *f);
+/* What is known of the memory; the flash's from now on, saved when a session ends. */
+void flash_set_wear(struct flash *f, struct wear *w);
+const struct wear *flash_wear(const struct flash *f);
 
 /* Makes [off, off+len) known to the mirror, connecting if something is missing, or not
  * proven. */
@@ -76,8 +81,17 @@ struct romfs_source flash_known_source(struct flash *f);
 /* Makes last what the mirror knows, also over a power cut of the host: flash is about to lose
  * it. */
 must_check int flash_keep_base(struct flash *f, struct error *err);
-/* What flash holds now, for the planner: -ENODATA for blocks that a cut left unknown. */
+/* What flash holds now, for the planner: -ENODATA for what the mirror does not know, and for
+ * what a cut left unknown. Nothing is asked of the board. */
 struct romfs_source flash_now_source(struct flash *f);
+/* Asks which chunks are blank, of those that the mirror does not know and `image` (or NULL)
+ * does not use; the mirror knows them then. Each is asked once: 1 if any was, else 0. */
+must_check int flash_find_blank(
+	struct flash *f, const struct romfs_image *image, struct error *err);
+/* Whether flash may be programmed twice, where neither the kind of memory tells nor was it
+ * found out before: a blank page at the end is spent on it. 1: it may, and
+ * flash_romfs_geometry says so from now on; 0: it may not, or cannot be told now. */
+must_check int flash_probe_twice(struct flash *f, struct error *err);
 
 /* Compares the board's hashes of what the mirror claims to know. Differing chunks are told
  * by `differs` (worker's or attacher's thread). */
@@ -110,22 +124,32 @@ void flash_vouch(struct flash *f);
 void flash_set_base(struct flash *f, const struct base *base);
 
 struct flash_census {
-	uint64_t base, next, blank, unknown; /* erase blocks that hold what */
+	/* Erase blocks that hold what; unseen: neither, but the mirror never knew them. */
+	uint64_t base, next, blank, unknown, unseen;
 };
-/* After a cut: finds out by hashes what every erase block holds: the base, the image in
+/* After a cut: finds out by hashes what every part of flash holds: the base, the image in
  * `next_fd` (-1: none; taken in any case), nothing, or something else. flash_now_source goes
- * by it until flash_settled. */
-must_check int flash_survey(
-	struct flash *f, int next_fd, struct flash_census *census, struct error *err);
+ * by it until flash_settled. `unseen_holds`: what the mirror never knew was not written. */
+must_check int flash_survey(struct flash *f, int next_fd, bool unseen_holds,
+	struct flash_census *census, struct error *err);
 bool flash_is_mixed(const struct flash *f); /* a survey is needed, or was made */
 /* Whether [off, off+len) stands on flash as the base has it. */
 bool flash_holds_base(const struct flash *f, uint64_t off, uint64_t len);
 /* Flash may hold something between two images: an intent was found. */
 void flash_set_mixed(struct flash *f);
-/* The flash holds one image again, the mirror's. */
+/* An append was under way: what flash shows must be read again before anything is planned.
+ * What the mirror knows is right. */
+void flash_set_doubtful(struct flash *f);
+bool flash_is_doubtful(const struct flash *f);
+/* The flash holds one image again, which the mirror knows. */
 void flash_settled(struct flash *f);
 
-/* Carries out a plan, its checks by hashes that the board computes. On failure the flash is
- * mixed. */
+/* Carries out a plan, its checks by hashes that the board computes, against `want`; parts
+ * that this does not know (-ENODATA) are not checked. Until somebody settles it, flash is
+ * doubtful (WAY_APPEND) or mixed (WAY_RENEW, WAY_REPLACE, and any way when something is
+ * damaged that the plan did not touch). Blocks that the board refuses to erase or program,
+ * or that do not hold what was written, are set aside, and the user is told. */
 must_check int flash_execute(struct flash *f, const struct romfs_plan *plan, int next_fd,
-	struct flash_progress *progress, struct error *err);
+	const struct romfs_source *want, struct flash_progress *progress, struct error *err);
+/* How many blocks were set aside since flash_new. */
+unsigned flash_set_aside(const struct flash *f);

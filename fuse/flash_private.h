@@ -5,7 +5,9 @@
 #include "fuse/flash.h"
 #include "fuse/portguard.h"
 
-enum block_state { BLOCK_BASE, BLOCK_NEXT, BLOCK_BLANK, BLOCK_UNKNOWN };
+/* What a unit of flash holds, the strangest last. UNSEEN: neither of what we know, but the
+ * mirror never knew it. */
+enum block_state { BLOCK_UNSEEN, BLOCK_BASE, BLOCK_BLANK, BLOCK_NEXT, BLOCK_UNKNOWN };
 
 struct flash {
 	struct flash_options options;
@@ -23,8 +25,14 @@ struct flash {
 	bool stored;  /* the mirror has bytes that were not flushed */
 	const struct base *base; /* the caller's */
 	struct mirror *mirror;
+	struct wear *wear;
+	unsigned set_aside; /* blocks, since this was made */
+	uint8_t *asked; /* by chunk: whether it is blank was asked; or NULL */
+	bool doubtful;	 /* an append may have happened, or not, or half */
 	bool mixed;	 /* flash may hold something between two images */
-	uint8_t *states; /* enum block_state of each erase block after a survey, or NULL */
+	uint8_t *states; /* enum block_state of each unit after a survey, or NULL */
+	uint32_t unit;	 /* bytes: a chunk of the mirror, or an erase block */
+	bool unseen_holds; /* what is UNSEEN is what the base has there */
 	int next_fd;	 /* what BLOCK_NEXT refers to; -1: none */
 };
 
@@ -36,3 +44,6 @@ must_check int flash_hash_mirror(
 	struct flash *f, uint64_t off, size_t len, uint8_t *buf, uint8_t out[SHA256_SIZE]);
 must_check int flash_hash_fd(
 	int fd, uint64_t off, size_t len, uint8_t *buf, uint8_t out[SHA256_SIZE]);
+
+/* By the kind of memory, or as it was found out. */
+enum dev_twice flash_twice(const struct flash *f);

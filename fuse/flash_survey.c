@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* After a cut: what every erase block holds, by the board's own hashes. */
+/* After a cut: what every part of flash holds, by the board's own hashes. */
 #include <errno.h>
 #include <string.h>
 
@@ -37,79 +37,103 @@ static enum block_state classify(struct flash *f, uint64_t off, size_t len, uint
 	const uint8_t board[SHA256_SIZE], const uint8_t blank[SHA256_SIZE])
 {
 	uint8_t host[SHA256_SIZE];
-	int r;
+	int known = flash_hash_mirror(f, off, len, buf, host), r;
 
-	if (memcmp(board, blank, SHA256_SIZE) == 0) {
-		/* Blank in the base too: then it is the base's. */
-		r = flash_hash_mirror(f, off, len, buf, host);
-		return matches(r, host, board) ? BLOCK_BASE : BLOCK_BLANK;
-	}
-	r = flash_hash_mirror(f, off, len, buf, host);
-	if (matches(r, host, board))
+	/* Blank in the base too: then it is the base's. */
+	if (matches(known, host, board))
 		return BLOCK_BASE;
+	if (memcmp(board, blank, SHA256_SIZE) == 0)
+		return BLOCK_BLANK;
 	r = f->next_fd >= 0 ? flash_hash_fd(f->next_fd, off, len, buf, host) : -ENODATA;
-	return matches(r, host, board) ? BLOCK_NEXT : BLOCK_UNKNOWN;
+	if (matches(r, host, board))
+		return BLOCK_NEXT;
+	return known == -ENODATA ? BLOCK_UNSEEN : BLOCK_UNKNOWN;
 }
 
 static int survey(struct flash *f, uint8_t *buf, struct error *err)
 {
-	uint32_t block = f->geometry.erase_block;
-	uint64_t count = f->geometry.size / block, k = 0;
+	uint32_t unit = f->unit;
+	uint64_t count = f->geometry.size / unit, k = 0;
 	uint8_t board[BATCH][SHA256_SIZE], blank[SHA256_SIZE];
 
-	memset(buf, 0xFF, block);
-	sha256_of(buf, block, blank);
+	memset(buf, 0xFF, unit);
+	sha256_of(buf, unit, blank);
 	while (k < count) {
 		uint64_t n = MIN((uint64_t)BATCH, count - k), i;
-		int r = dev_target_hash(f->target, k * block, n * block, block, board, err);
+		int r = dev_target_hash(f->target, k * unit, n * unit, unit, board, err);
 
 		if (r < 0)
 			return r;
 		for (i = 0; i < n; i++)
 			f->states[k + i] = (uint8_t)classify(
-				f, (k + i) * block, block, buf, board[i], blank);
+				f, (k + i) * unit, unit, buf, board[i], blank);
 		k += n;
 	}
 	return 0;
 }
 
-int flash_survey(struct flash *f, int fd, struct flash_census *census, struct error *err)
+/* An erase block is as strange as the strangest of its units. */
+static void take_census(const struct flash *f, struct flash_census *census)
+{
+	uint64_t per = f->geometry.erase_block / f->unit, k, i;
+	uint64_t *const counters[] = {
+		[BLOCK_UNSEEN] = &census->unseen,
+		[BLOCK_BASE] = &census->base,
+		[BLOCK_BLANK] = &census->blank,
+		[BLOCK_NEXT] = &census->next,
+		[BLOCK_UNKNOWN] = &census->unknown,
+	};
+
+	*census = (struct flash_census){0};
+	for (k = 0; k < f->geometry.size / f->unit; k += per) {
+		uint8_t strangest = BLOCK_UNSEEN;
+
+		for (i = 0; i < per; i++)
+			strangest = MAX(strangest, f->states[k + i]);
+		++*counters[strangest];
+	}
+}
+
+int flash_survey(struct flash *f, int fd, bool unseen_holds, struct flash_census *census,
+	struct error *err)
 {
 	_cleanup_close_ int next_fd = fd;
-	uint64_t count, k;
+	uint64_t count;
 	_cleanup_free_ uint8_t *buf = NULL;
 	int r = flash_connect(f, err);
 
 	if (r < 0)
 		return r;
-	count = f->geometry.size / f->geometry.erase_block;
-	buf = malloc(f->geometry.erase_block);
 	flash_set_mixed(f);
+	f->unit = f->geometry.erase_block % MIRROR_CHUNK ? f->geometry.erase_block
+							  : MIRROR_CHUNK;
+	count = f->geometry.size / f->unit;
+	buf = malloc(f->unit);
 	f->next_fd = TAKE_FD(next_fd);
+	f->unseen_holds = unseen_holds;
 	f->states = malloc(count);
 	if (!buf || !f->states)
 		return -ENOMEM;
 	memset(f->states, BLOCK_UNKNOWN, count);
 	r = survey(f, buf, err);
-	if (r < 0)
-		return r;
-	*census = (struct flash_census){0};
-	for (k = 0; k < count; k++) {
-		uint64_t *const counters[] = {
-			[BLOCK_BASE] = &census->base,
-			[BLOCK_NEXT] = &census->next,
-			[BLOCK_BLANK] = &census->blank,
-			[BLOCK_UNKNOWN] = &census->unknown,
-		};
-
-		++*counters[f->states[k]];
-	}
-	return 0;
+	if (r == 0)
+		take_census(f, census);
+	return r;
 }
 
 bool flash_is_mixed(const struct flash *f)
 {
 	return f->mixed;
+}
+
+bool flash_is_doubtful(const struct flash *f)
+{
+	return f->doubtful;
+}
+
+static bool holds(const struct flash *f, uint8_t state)
+{
+	return state == BLOCK_BASE || (state == BLOCK_UNSEEN && f->unseen_holds);
 }
 
 bool flash_holds_base(const struct flash *f, uint64_t off, uint64_t len)
@@ -120,8 +144,8 @@ bool flash_holds_base(const struct flash *f, uint64_t off, uint64_t len)
 		return true;
 	if (!f->states)
 		return false;
-	for (k = off / f->geometry.erase_block; k * f->geometry.erase_block < off + len; k++)
-		if (f->states[k] != BLOCK_BASE)
+	for (k = off / f->unit; k * f->unit < off + len; k++)
+		if (!holds(f, f->states[k]))
 			return false;
 	return true;
 }
@@ -132,40 +156,54 @@ void flash_set_mixed(struct flash *f)
 	f->mixed = true;
 }
 
+void flash_set_doubtful(struct flash *f)
+{
+	f->doubtful = true;
+}
+
 void flash_settled(struct flash *f)
 {
 	free(f->states);
 	f->states = NULL;
-	f->mixed = false;
+	f->mixed = f->doubtful = false;
 	if (f->next_fd >= 0)
 		close(f->next_fd);
 	f->next_fd = -1;
 }
 
+/* What is asked for is known, or it is not: nothing is fetched to plan by. */
+static int read_known(struct flash *f, uint64_t off, void *buf, size_t len, struct error *err)
+{
+	int r = mirror_read(f->mirror, off, buf, len);
+
+	return r < 0 && r != -ENODATA
+		? error_set(err, r, "the copy of rom%u on this computer: %s",
+			  f->geometry.number, strerror(-r))
+		: r;
+}
+
 static int read_now(void *ctx, uint64_t off, void *buf, size_t len, struct error *err)
 {
 	struct flash *f = ctx;
-	struct romfs_source base = flash_base_source(f);
 	uint8_t *p = buf;
 
 	if (!f->mixed)
-		return base.read(base.ctx, off, buf, len, err);
+		return read_known(f, off, buf, len, err);
 	if (!f->states)
 		return -ENODATA;
 	while (len) {
-		uint64_t k = off / f->geometry.erase_block;
-		size_t part = (size_t)MIN(
-			(uint64_t)len, (k + 1) * f->geometry.erase_block - off);
+		uint64_t k = off / f->unit;
+		size_t part = (size_t)MIN((uint64_t)len, (k + 1) * f->unit - off);
 		int r = 0;
 
-		if (f->states[k] == BLOCK_UNKNOWN)
+		if (f->states[k] == BLOCK_UNKNOWN || f->states[k] == BLOCK_UNSEEN)
 			return -ENODATA;
 		if (f->states[k] == BLOCK_BLANK)
 			memset(p, 0xFF, part);
 		else if (f->states[k] == BLOCK_NEXT)
 			r = io_pread_full(f->next_fd, p, part, (off_t)off);
 		else
-			r = base.read(base.ctx, off, p, part, err);
+			r = read_known(f, off, p, part, err);
 		if (r < 0)
 			return r;
 		p += part;

@@ -4,10 +4,28 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "util/io.h"
 
-int handover_finish(struct handover *h, struct error *err)
+/* Journal and mirror agree with flash. */
+static void settle(struct handover *h)
+{
+	h->folder->base_away = false;
+	h->adopting[0] = '\0';
+	intent_remove(h->folder->dirfd);
+	flash_settled(h->flash);
+	base_clear(h->base);
+	*h->base = h->next;
+	h->next = (struct base){0};
+}
+
+bool handover_is_open(const struct handover *h)
+{
+	return h->adopting[0] != '\0';
+}
+
+int handover_resume(struct handover *h, struct error *err)
 {
 	struct folder *f = h->folder;
 	struct error why = {0};
@@ -23,41 +41,66 @@ int handover_finish(struct handover *h, struct error *err)
 			*err = why;
 		return error_prefix(err, r, "cannot take over the new image");
 	}
-	f->base_away = false;
-	h->adopting[0] = '\0';
-	intent_remove(f->dirfd);
-	flash_settled(h->flash);
-	base_clear(h->base);
-	*h->base = h->next;
-	h->next = (struct base){0};
+	settle(h);
 	return 0;
 }
 
-int handover_begin(struct handover *h, struct commit *job, struct error *err)
+/* The nodes of a tree that is on flash now. */
+static int take_snapshot(struct handover *h, struct commit *job, struct error *err)
 {
 	struct folder *f = h->folder;
 	struct journal_header header = f->header;
 	uint64_t before = f->on_flash;
-	int r = job->rewritten ? snapshot_save_strays(f, job->snapshot) : 0;
+	bool changed = job->outcome == COMMIT_DONE;
+	int r = changed ? snapshot_save_strays(f, job->snapshot) : 0;
 
 	if (r < 0)
 		return error_set(err, r, "cannot keep open files on the host: %s", strerror(-r));
 	snapshot_committed(f, job->snapshot);
-	if (job->rewritten)
+	if (changed)
 		memcpy(header.base, job->next.fingerprint, SHA256_SIZE);
 	header.dirty = folder_needs_journal(f);
 	r = folder_rewrite_journal(f, &header, err);
-	if (r < 0) {
+	if (r < 0)
 		snapshot_undo(f, job->snapshot, before);
+	return r;
+}
+
+/* The same tree as before, with files at other places; or one of an earlier commit, of which
+ * the folder has not heard, and which holds all that the folder refers to. */
+static int take_step(struct handover *h, struct commit *job, struct error *err)
+{
+	struct folder *f = h->folder;
+	struct journal_header header = f->header;
+	int r;
+
+	moves_apply(&job->moves, f);
+	memcpy(header.base, job->next.fingerprint, SHA256_SIZE);
+	header.dirty = folder_needs_journal(f);
+	r = folder_rewrite_journal(f, &header, err);
+	if (r < 0)
+		moves_undo(&job->moves, f);
+	return r;
+}
+
+int handover_take(struct handover *h, struct commit *job, struct error *err)
+{
+	int r = job->outcome == COMMIT_STEP ? take_step(h, job, err)
+		: job->snapshot	    ? take_snapshot(h, job, err)
+					    : 0;
+
+	if (r < 0 || job->outcome == COMMIT_NOTHING)
 		return r;
-	}
-	if (!job->rewritten)
-		return 0;
-	memcpy(h->adopting, job->next_name, sizeof(h->adopting));
+	base_clear(&h->next);
 	h->next = job->next;
 	job->next = (struct base){0};
-	f->base_away = true;
-	return handover_finish(h, err);
+	if (!job->next_name[0]) {
+		settle(h);
+		return 0;
+	}
+	memcpy(h->adopting, job->next_name, sizeof(h->adopting));
+	h->folder->base_away = true;
+	return handover_resume(h, err);
 }
 
 void handover_done(struct handover *h)

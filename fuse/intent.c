@@ -14,10 +14,30 @@
 #define MAGIC "RMintent"
 #define SIZE (8 + 2 * SHA256_SIZE + INTENT_NAME_MAX + 8 + 4)
 
+static const uint8_t removed[8];
+
+/* In the place of one that is of no use any more. Should that be torn, then before flash was
+ * touched: a damaged one is as good as none. -ENOENT: there is no such place. */
+static int write_over(int dirfd, const uint8_t bytes[SIZE])
+{
+	_cleanup_close_ int fd = openat(dirfd, FILE_NAME, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	uint8_t old[SIZE];
+	int r;
+
+	if (fd < 0 || io_pread_full(fd, old, SIZE, 0) < 0 ||
+		memcmp(old, removed, sizeof(removed)) != 0)
+		return -ENOENT;
+	r = io_pwrite_full(fd, bytes, SIZE, 0);
+	if (r == 0 && fdatasync(fd) < 0)
+		r = -errno;
+	return r;
+}
+
 int intent_write(int dirfd, const struct intent *intent)
 {
 	uint8_t b[SIZE] = {0};
 	uint8_t *p = b;
+	int r;
 
 	memcpy(p, MAGIC, 8);
 	p += 8;
@@ -30,7 +50,8 @@ int intent_write(int dirfd, const struct intent *intent)
 	bytes_put_le64(p, intent->strangers);
 	p += 8;
 	bytes_put_le32(p, (uint32_t)crc32(0, b, SIZE - 4));
-	return io_replace_file(dirfd, FILE_NAME, b, SIZE);
+	r = write_over(dirfd, b);
+	return r == -ENOENT ? io_replace_file(dirfd, FILE_NAME, b, SIZE) : r;
 }
 
 int intent_read(int dirfd, struct intent *out)
@@ -47,6 +68,8 @@ int intent_read(int dirfd, struct intent *out)
 		return -EUCLEAN;
 	if (r < 0)
 		return r;
+	if (memcmp(b, removed, sizeof(removed)) == 0)
+		return -ENOENT;
 	if (memcmp(b, MAGIC, 8) != 0 ||
 		bytes_get_le32(b + SIZE - 4) != (uint32_t)crc32(0, b, SIZE - 4))
 		return -EUCLEAN;
@@ -58,14 +81,19 @@ int intent_read(int dirfd, struct intent *out)
 	out->next_name[INTENT_NAME_MAX - 1] = '\0';
 	p += INTENT_NAME_MAX;
 	out->strangers = bytes_get_le64(p);
-	if (strncmp(out->next_name, "next-", 5) != 0 || strchr(out->next_name, '/'))
+	if (out->next_name[0] && (strncmp(out->next_name, "next-", 5) != 0 ||
+					 strchr(out->next_name, '/')))
 		return -EUCLEAN;
 	return 0;
 }
 
 void intent_remove(int dirfd)
 {
-	(void)!unlinkat(dirfd, FILE_NAME, 0);
+	_cleanup_close_ int fd = openat(dirfd, FILE_NAME, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	/* The file stays, so that the next one needs no new name, and one flush less. */
+	if (fd < 0 || io_pwrite_full(fd, removed, sizeof(removed), 0) < 0)
+		(void)!unlinkat(dirfd, FILE_NAME, 0);
 }
 
 void intent_sweep(int dirfd, const char *keep)

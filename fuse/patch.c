@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -53,9 +54,11 @@ static void add(struct romfs_extent *list, size_t *n, uint64_t off, uint64_t end
 {
 	struct romfs_extent *last = *n ? &list[*n - 1] : NULL;
 
+	if (off >= end)
+		return;
 	if (last && off <= last->off + last->len)
 		last->len = MAX(last->off + last->len, end) - last->off;
-	else if (off < end)
+	else
 		list[(*n)++] = (struct romfs_extent){off, end - off};
 }
 
@@ -72,7 +75,7 @@ static int fill(struct patch *p, uint64_t off, uint64_t end, const struct mirror
 
 	if (off >= end)
 		return 0;
-	r = mirror_read(m, off, buf, end - off);
+	r = m ? mirror_read(m, off, buf, end - off) : -ENODATA;
 	if (r == 0)
 		r = io_pwrite_full(p->fd, buf, end - off, (off_t)off);
 	if (r == 0)
@@ -111,6 +114,101 @@ int patch_complete(struct patch *p, const struct romfs_extent *touched, size_t n
 		at = end;
 	}
 	return r < 0 || n == 0 ? r : fill_between(p, at, chunk_end(p, at), m);
+}
+
+int patch_whole(struct patch *p, const struct romfs_extent *unknown, size_t n)
+{
+	uint64_t at = 0;
+
+	free(p->known);
+	p->n_known = 0;
+	p->known = calloc(n + 1, sizeof(*p->known));
+	if (!p->known)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		add(p->known, &p->n_known, at, unknown[i].off);
+		at = unknown[i].off + unknown[i].len;
+	}
+	add(p->known, &p->n_known, at, p->size);
+	return 0;
+}
+
+/* A gap, chunk by chunk, appended to what is known then. */
+static int fill_from(struct patch *p, uint64_t off, uint64_t end,
+	const struct romfs_source *now, struct romfs_extent *known, size_t *n,
+	struct error *err)
+{
+	uint8_t buf[MIRROR_CHUNK];
+
+	while (off < end) {
+		uint64_t part = MIN(end, off - off % MIRROR_CHUNK + MIRROR_CHUNK) - off;
+		int r = now->read(now->ctx, off, buf, part, err);
+
+		if (r == 0)
+			r = io_pwrite_full(p->fd, buf, part, (off_t)off);
+		if (r == 0)
+			add(known, n, off, off + part);
+		else if (r != -ENODATA)
+			return error_set(err, r, "cannot keep what is to be written: %s",
+				strerror(-r));
+		off += part;
+	}
+	return 0;
+}
+
+int patch_fill(struct patch *p, const struct romfs_source *now, struct error *err)
+{
+	size_t n = 0, cap = 2 * p->n_known + (size_t)(p->size / MIRROR_CHUNK) + 2;
+	struct romfs_extent *known = calloc(cap, sizeof(*known));
+	uint64_t at = 0;
+	int r = known ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i <= p->n_known && r == 0; i++) {
+		const struct romfs_extent *e = i < p->n_known ? &p->known[i] : NULL;
+
+		r = fill_from(p, at, e ? e->off : p->size, now, known, &n, err);
+		if (e)
+			add(known, &n, e->off, e->off + e->len);
+		at = e ? e->off + e->len : p->size;
+	}
+	if (r < 0) {
+		free(known);
+		return error_set(err, r, "out of memory");
+	}
+	free(p->known);
+	p->known = known;
+	p->n_known = n;
+	return 0;
+}
+
+int patch_keep(struct patch *p, int dirfd, const char *name)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", p->fd);
+	if (linkat(AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW) < 0 ||
+		fdatasync(p->fd) < 0)
+		return -errno;
+	return 0;
+}
+
+int patch_seal(struct patch *p)
+{
+	_cleanup_free_ struct romfs_extent *gaps = calloc(p->n_known + 1, sizeof(*gaps));
+	uint64_t at = 0;
+	size_t n = 0;
+
+	if (!gaps)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->n_known; i++) {
+		add(gaps, &n, at, p->known[i].off);
+		at = p->known[i].off + p->known[i].len;
+	}
+	add(gaps, &n, at, p->size);
+	/* What flash held only for a time stands behind the image. */
+	if (ftruncate(p->fd, (off_t)p->size) < 0)
+		return -errno;
+	return mirror_seal(p->fd, p->size, gaps, n);
 }
 
 /* The first range that ends behind `off`, or NULL. */

@@ -21,9 +21,20 @@ DEFINE_CLEANUP(struct patch *, patch_free);
 /* What romfs_plan takes as next_fd; the patch's. */
 int patch_fd(const struct patch *p);
 /* After planning: `touched` is the plan's. Chunks that it touches in part are filled up with
- * what the mirror knows of the rest. What it does not know is not known in the patch. */
+ * what the mirror (or NULL) knows of the rest. What it does not know is not known in the
+ * patch. */
 must_check int patch_complete(struct patch *p, const struct romfs_extent *touched, size_t n,
 	const struct mirror *m);
+/* The same for a plan that has written the whole partition but for `unknown`. */
+must_check int patch_whole(struct patch *p, const struct romfs_extent *unknown, size_t n);
+/* Makes a patch whole, as far as `now` knows the rest of flash. */
+must_check int patch_fill(
+	struct patch *p, const struct romfs_source *now, struct error *err);
+/* Gives it a name in the directory, so that it is there after a crash. Its bytes are on disk
+ * when this returns, its name when the directory is. */
+must_check int patch_keep(struct patch *p, int dirfd, const char *name);
+/* The named one can be adopted as the mirror: what it does not know is not claimed. */
+must_check int patch_seal(struct patch *p);
 /* What flash holds when all is done: the patch's bytes, and `under` (the caller's, kept in
  * use) where it has none. Offsets at `size` and behind it are bytes of the plan that flash
  * holds for a time. */

@@ -378,6 +378,7 @@ int room_potential(const struct room *room, const struct spans *live,
 {
 	_cleanup_(spans_done) struct spans free = {0}, rest = {0}, gain = {0};
 	uint32_t block = room->geometry->erase_block;
+	uint64_t run = 0;
 	int r = spans_gaps(live, 0, room->geometry->size, &free);
 
 	for (size_t i = 0; r == 0 && i < room->blank.n; i++)
@@ -395,5 +396,8 @@ int room_potential(const struct room *room, const struct spans *live,
 	}
 	spans_normalize(&gain);
 	*bytes = spans_sum(&gain);
+	for (size_t i = 0; i < gain.n; i++)
+		run = MAX(run, gain.v[i].len);
+	*bytes += MIN(run, room->geometry->size / 8);
 	return r;
 }

@@ -37,7 +37,8 @@ must_check int room_place(const struct room *room, uint64_t cursor, struct room_
 /* Dead blocks, the least worn first, at most `max` of them. */
 must_check int room_least_worn(const struct room *room, size_t max, struct spans *out);
 /* Bytes that can be programmed when all that is dead then has been erased, where `live` is
- * what is alive then, in pages, and `taken` are pages programmed meanwhile. */
+ * what is alive then, in pages, and `taken` are pages programmed meanwhile. The largest run
+ * of them counts twice, up to an eighth of the partition: files are in one piece. */
 must_check int room_potential(const struct room *room, const struct spans *live,
 	const struct spans *taken, uint64_t *bytes);
 

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/* What is asked of the board about its free space: which of it is blank, and whether it may
+ * be programmed twice. */
+#include <errno.h>
+#include <string.h>
+
+#include "fuse/flash_private.h"
+
+/* Chunks per request: 8 KiB of digests on the line, a second's work for a slow board. */
+#define BATCH 256u
+
+static uint64_t chunk_count(const struct flash *f)
+{
+	return (f->geometry.size + MIRROR_CHUNK - 1) / MIRROR_CHUNK;
+}
+
+static void mark(uint8_t *chunks, uint64_t off, uint64_t len)
+{
+	for (uint64_t k = off / MIRROR_CHUNK; len && k * MIRROR_CHUNK < off + len; k++)
+		chunks[k] = 1;
+}
+
+/* Chunks that the image uses: their bytes are fetched when somebody wants them. */
+static void mark_used(uint8_t *chunks, const struct romfs_image *image)
+{
+	for (size_t i = 0; i < image->n_meta; i++)
+		mark(chunks, image->meta[i].off, image->meta[i].len);
+	for (uint32_t i = 0; i < romfs_tree_count(image->tree); i++) {
+		const struct romfs_node *n = romfs_tree_node(image->tree, i);
+
+		if (n->type == ROMFS_FILE)
+			mark(chunks, n->data_off, n->size);
+	}
+}
+
+static int ask(struct flash *f, uint64_t k, uint64_t n, struct error *err)
+{
+	static const uint64_t chunk = MIRROR_CHUNK;
+	uint8_t board[BATCH][SHA256_SIZE], want[SHA256_SIZE], blank[MIRROR_CHUNK];
+	uint64_t len = MIN(n * chunk, f->geometry.size - k * chunk);
+	int r = dev_target_hash(f->target, k * chunk, len, chunk, board, err);
+
+	memset(blank, 0xFF, sizeof(blank));
+	for (uint64_t i = 0; i < n && r == 0; i++) {
+		size_t part = (size_t)MIN(chunk, f->geometry.size - (k + i) * chunk);
+
+		f->asked[k + i] = 1;
+		sha256_of(blank, part, want);
+		if (memcmp(want, board[i], SHA256_SIZE) != 0)
+			continue;
+		r = mirror_store(f->mirror, (k + i) * chunk, blank, part);
+		if (r < 0)
+			return error_set(err, r, "cannot keep the copy of rom%u: %s",
+				f->geometry.number, strerror(-r));
+		f->stored = true;
+	}
+	return r;
+}
+
+int flash_find_blank(struct flash *f, const struct romfs_image *image, struct error *err)
+{
+	uint64_t count = chunk_count(f), k = 0, end;
+	_cleanup_free_ uint8_t *skip = calloc(count, 1);
+	int any = 0, r = 0;
+
+	if (!f->asked)
+		f->asked = calloc(count, 1);
+	if (!skip || !f->asked)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (image)
+		mark_used(skip, image);
+	for (; k < count; k++)
+		skip[k] |= f->asked[k] || mirror_has(f->mirror, k * MIRROR_CHUNK, 1);
+	for (k = 0; k < count && r == 0; k = end) {
+		while (k < count && skip[k])
+			k++;
+		for (end = k; end < count && end - k < BATCH && !skip[end]; end++)
+			;
+		if (k == end)
+			break;
+		if (!any)
+			r = flash_connect(f, err);
+		if (!any && r == 0)
+			r = flash_trust(f, err);
+		if (r == 0)
+			r = ask(f, k, end - k, err);
+		any = 1;
+	}
+	return r < 0 ? r : any;
+}
+
+int flash_probe_twice(struct flash *f, struct error *err)
+{
+	uint64_t off = (chunk_count(f) - 1) * MIRROR_CHUNK, len = f->geometry.size - off;
+	uint8_t have[MIRROR_CHUNK], blank[MIRROR_CHUNK];
+	bool twice;
+	int r;
+
+	if (!f->wear || flash_twice(f) != DEV_TWICE_UNKNOWN || f->mixed)
+		return 0;
+	memset(blank, 0xFF, sizeof(blank));
+	if (mirror_read(f->mirror, off, have, len) < 0 || memcmp(have, blank, len) != 0)
+		return 0;
+	r = flash_connect(f, err);
+	if (r == 0)
+		r = flash_trust(f, err);
+	if (r < 0)
+		return r;
+	r = mirror_forget(f->mirror, off, len);
+	if (r < 0)
+		return error_set(err, r, "cannot use the state directory: %s", strerror(-r));
+	r = dev_target_probe_twice(
+		f->target, f->geometry.size - f->geometry.write_unit, &twice, err);
+	if (r < 0)
+		return r;
+	wear_set_twice(f->wear, twice ? DEV_TWICE_YES : DEV_TWICE_NO);
+	return twice;
+}
