@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -16,6 +17,7 @@ struct compact {
 	struct rework rework;
 	bool packed;
 	bool interrupted;
+	atomic_bool packing; /* now */
 	struct romfs_usage before, after;
 	uint64_t started_ms, took_ms;
 };
@@ -29,9 +31,9 @@ static unsigned most_steps(const struct rework *w)
 	return 4 * (unsigned)(g->size / g->erase_block) + 16;
 }
 
-static int tidy(struct compact *c, struct error *err)
+static int tidy(struct compact *c, enum commit_aim aim, struct error *err)
 {
-	const struct rework_step step = {.tidy = true};
+	const struct rework_step step = {.aim = aim};
 	unsigned left = most_steps(&c->rework);
 	int r = 1;
 
@@ -48,7 +50,8 @@ static int pack(struct compact *c, struct error *err)
 	const struct rework_step step = {.aim = COMMIT_PACK, .pack = &options};
 	int r = rework_commit(&c->rework, &step, err);
 
-	return MIN(r, 0);
+	atomic_store(&c->packing, false);
+	return r < 0 ? r : tidy(c, COMMIT_ERASE, err);
 }
 
 /* What an earlier mount has staged comes first: the tree that is made compact is the one
@@ -72,11 +75,12 @@ static int run_compact(void *ctx, struct error *err)
 	int r, rest;
 
 	c->started_ms = clock_ms();
+	atomic_store(&c->packing, c->packed);
 	r = catch_up(w, err);
 	if (r == 0)
 		r = rework_usage(w, &c->before, err);
 	if (r == 0)
-		r = c->packed ? pack(c, err) : tidy(c, err);
+		r = c->packed ? pack(c, err) : tidy(c, COMMIT_TIDY, err);
 	if (r == 0)
 		r = rework_usage(w, &c->after, err);
 	rest = rework_rest(w, r == 0 ? err : NULL);
@@ -89,14 +93,16 @@ static void tell_progress(void *ctx, char *line, size_t cap)
 	struct compact *c = ctx;
 	struct rework *w = &c->rework;
 	uint64_t total = atomic_load(&w->progress.total);
+	uint64_t erased = atomic_load(&w->erased_blocks);
 
-	if (c->packed && total)
+	if (atomic_load(&c->packing) && total)
 		snprintf(line, cap, "packing: %s of %s",
 			UI_SIZE(atomic_load(&w->progress.done)), UI_SIZE(total));
+	else if (!total)
+		snprintf(line, cap, "looking at the free space");
 	else
-		snprintf(line, cap, "tidying up: %" PRIu64 " blocks erased, %s written",
-			(uint64_t)atomic_load(&w->erased_blocks),
-			UI_SIZE(atomic_load(&w->programmed_bytes)));
+		snprintf(line, cap, "tidying up: %" PRIu64 " block%s erased, %s written", erased,
+			erased == 1 ? "" : "s", UI_SIZE(atomic_load(&w->programmed_bytes)));
 }
 
 /* --- what it has brought ------------------------------------------------------------ */
@@ -144,8 +150,10 @@ static int report(const struct compact *c, struct error *err)
 		printf("%" PRIu64 " block%s erased, %s written, in %.1f s\n", erased,
 			erased == 1 ? "" : "s", UI_SIZE(atomic_load(&w->programmed_bytes)),
 			(double)c->took_ms / 1000);
+	if (c->packed)
+		puts("a packed image keeps no modification times");
 	else
-		printf("there was nothing to gain\n");
+		printf(c->packed ? "it was packed already\n" : "there was nothing to gain\n");
 	if (c->interrupted)
 		return error_set(err, -ECANCELED,
 			"interrupted; what was done so far is kept, and the files are all there");

@@ -65,6 +65,7 @@ static int run_format(void *ctx, struct error *err)
 	struct rework *w = ctx;
 	int r = folder_empty(w->attached.folder, err);
 
+	flash_forgive(w->attached.flash);
 	if (r == 0)
 		r = rework_commit(w,
 			&(struct rework_step){.aim = COMMIT_ANEW}, err);
@@ -76,8 +77,11 @@ static void tell_progress(void *ctx, char *line, size_t cap)
 	struct rework *w = ctx;
 	uint64_t total = atomic_load(&w->progress.total);
 
-	snprintf(line, cap, "formatting: %s of %s", UI_SIZE(atomic_load(&w->progress.done)),
-		UI_SIZE(total));
+	if (total)
+		snprintf(line, cap, "formatting: %s of %s",
+			UI_SIZE(atomic_load(&w->progress.done)), UI_SIZE(total));
+	else
+		snprintf(line, cap, "formatting");
 }
 
 static int work(struct format *f, struct error *err)

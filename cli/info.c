@@ -110,6 +110,7 @@ static int show_partition(struct info *info, struct subject *s, unsigned number,
 	if (r == 0)
 		r = show_report(info, &report, partitions);
 	folder_facts_free(report.mount, report.n_mount);
+	occupancy_wear_done(&report.wear);
 	flashmap_clear(&report.map);
 	return r;
 }

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "cli/cache.h"
-#include "fuse/wear.h"
 
 /* --- which of the free space is blank ------------------------------------------------- */
 
@@ -190,6 +189,14 @@ int occupancy_wear(int state_fd, const struct dev_geometry *g, struct occupancy_
 	}
 	o.most_erases = erases[o.most];
 	o.least_erases = erases[o.least];
+	if (o.erases || o.set_aside)
+		o.wear = TAKE_PTR(wear);
 	*out = o;
 	return 0;
+}
+
+void occupancy_wear_done(struct occupancy_wear *w)
+{
+	wear_free(w->wear);
+	w->wear = NULL;
 }

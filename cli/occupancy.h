@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cli/open.h"
+#include "fuse/wear.h"
 #include "libromfs/plan.h"
 
 enum occupancy_form {
@@ -27,12 +28,14 @@ const char *occupancy_form_name(enum occupancy_form form); /* "append", ... */
 
 /* What the state directory tells of the erases. */
 struct occupancy_wear {
+	struct wear *wear; /* NULL: nothing */
 	uint64_t erases; /* of all blocks */
 	uint64_t blocks;
 	uint64_t most, least; /* the blocks that were erased so */
 	uint32_t most_erases, least_erases;
 	uint64_t set_aside;
 };
-/* `state_fd`: of the partition's state directory. All 0 where nothing is known. */
+/* `state_fd`: of the partition's state directory. All 0 where nothing is known. -ENOMEM. */
 must_check int occupancy_wear(
 	int state_fd, const struct dev_geometry *g, struct occupancy_wear *out);
+void occupancy_wear_done(struct occupancy_wear *w);

@@ -126,7 +126,26 @@ static struct json_object *block_json(uint64_t block, uint32_t erases)
 	return whole(o, o && add_number(o, "block", block) && add_number(o, "erases", erases));
 }
 
-static struct json_object *wear_json(const struct occupancy_wear *wear)
+/* Those that were set aside, or of all how often each was erased. */
+static struct json_object *blocks_json(const struct occupancy_wear *wear, bool set_aside)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (uint64_t i = 0; list && i < wear->blocks; i++) {
+		struct json_object *v;
+
+		if (set_aside && !wear_bad(wear->wear)[i])
+			continue;
+		v = json_object_new_uint64(set_aside ? i : wear_erases(wear->wear)[i]);
+		if (!v || json_object_array_add(list, v) != 0) {
+			json_object_put(v);
+			return whole(list, false);
+		}
+	}
+	return list;
+}
+
+static struct json_object *wear_json(const struct occupancy_wear *wear, bool with_layout)
 {
 	struct json_object *o = json_object_new_object();
 	double mean = (double)wear->erases / (double)wear->blocks;
@@ -135,7 +154,8 @@ static struct json_object *wear_json(const struct occupancy_wear *wear)
 				add(o, "mean", json_object_new_double(mean)) &&
 				add(o, "most", block_json(wear->most, wear->most_erases)) &&
 				add(o, "least", block_json(wear->least, wear->least_erases)) &&
-				add_number(o, "set_aside", wear->set_aside));
+				add(o, "set_aside", blocks_json(wear, true)) &&
+				(!with_layout || add(o, "blocks", blocks_json(wear, false))));
 }
 
 struct json_object *report_partition_json(const struct report *report, bool with_layout)
@@ -165,8 +185,8 @@ struct json_object *report_partition_json(const struct report *report, bool with
 		ok = add_text(o, "reason", image->why.text);
 	if (ok && image->status == ROMFS_VALID)
 		ok = add_occupancy(o, &report->occupancy);
-	if (ok && (report->wear.erases || report->wear.set_aside))
-		ok = add(o, "wear", wear_json(&report->wear));
+	if (ok && report->wear.wear)
+		ok = add(o, "wear", wear_json(&report->wear, with_layout));
 	if (ok && report->n_mount)
 		ok = add(o, "mount", report_facts_json(report->mount, report->n_mount));
 	if (ok && with_layout)

@@ -155,7 +155,7 @@ static int make_commit(
 	struct folder *f = w->attached.folder;
 	struct snapshot *snapshot = NULL;
 	struct commit *c;
-	int r = step->tidy ? 0 : snapshot_take(f, &snapshot);
+	int r = step->aim < COMMIT_ERASE ? snapshot_take(f, &snapshot) : 0;
 
 	if (r == 0)
 		r = commit_new(snapshot, &c);
@@ -168,7 +168,6 @@ static int make_commit(
 	c->dirfd = f->dirfd;
 	c->pack = step->pack ? step->pack : f->pack;
 	c->aim = step->aim;
-	c->thorough = step->tidy;
 	c->stays = true;
 	c->steps = steps;
 	c->progress = &w->progress;
@@ -211,8 +210,19 @@ int rework_commit(struct rework *w, const struct rework_step *step, struct error
 	return r;
 }
 
+/* What a mount has left there is over: `romount info` shall not tell that files wait. */
+static void save_status(const struct rework *w)
+{
+	const struct folder *f = w->attached.folder;
+	const struct state_line lines[] = {{.key = "state", .value = "on flash"}};
+
+	if (!folder_is_staged(f) && !flash_is_mixed(w->attached.flash))
+		(void)!state_write_status(f->dirfd, lines, ARRAY_SIZE(lines));
+}
+
 int rework_rest(struct rework *w, struct error *err)
 {
+	save_status(w);
 	return flash_disconnect(w->attached.flash, err);
 }
 

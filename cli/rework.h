@@ -55,7 +55,6 @@ void rework_what(const struct rework *w, struct rework_load *out);
 /* What one commit shall do; see fuse/commit.h. */
 struct rework_step {
 	enum commit_aim aim;
-	bool tidy; /* no commit, but one step that gains room */
 	const struct romfs_pack_options *pack;
 };
 /* On the task's thread. 1: flash holds something else now; 0: it was right already. The

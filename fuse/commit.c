@@ -152,7 +152,7 @@ static int tidy_up(struct commit *c, struct error *err)
 
 	if (r < 0)
 		return r;
-	if (!c->thorough && !tidy_is_due(&usage, c->tidying, &c->may_move))
+	if (c->aim == COMMIT_SAVE && !tidy_is_due(&usage, c->tidying, &c->may_move))
 		return 0;
 	r = commit_tidy(c, err);
 	if (r == -ENOSPC) {

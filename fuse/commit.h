@@ -28,6 +28,9 @@ enum commit_aim {
 	COMMIT_SAVE, /* the snapshot, as gently as there is room for */
 	COMMIT_ANEW, /* the snapshot; what flash shows is given up, and its layout with it */
 	COMMIT_PACK, /* the snapshot, as romfs_pack writes it */
+	/* Without a snapshot, one step, `tidied` where it was made: */
+	COMMIT_ERASE, /* dead blocks are erased, however many there are */
+	COMMIT_TIDY,  /* the same, and live data is moved where that gains room */
 };
 
 struct commit {
@@ -40,9 +43,9 @@ struct commit {
 	enum commit_aim aim;
 	bool stays; /* the session goes on after a success: the submitter ends it */
 	struct flash_progress *progress;
-	struct snapshot *snapshot; /* owned; NULL: nothing is to be written, only tidied up */
+	struct snapshot *snapshot; /* owned; NULL: nothing is to be written, only tidied up,
+				    * with COMMIT_SAVE where tidy.h says that it is due */
 	bool tidying; /* of those: tidying is under way, and goes on to its end */
-	bool thorough; /* of those: whatever gains room is worth it */
 	unsigned steps; /* that came right before, for the same purpose */
 	/* --- the worker's --- */
 	const struct romfs_image *image; /* what flash shows now; NULL: nothing to keep */

@@ -258,6 +258,12 @@ struct mirror *flash_mirror(const struct flash *f)
 	return f->mirror;
 }
 
+void flash_forgive(struct flash *f)
+{
+	if (f->wear)
+		wear_forgive(f->wear);
+}
+
 const struct wear *flash_wear(const struct flash *f)
 {
 	return f->wear;
