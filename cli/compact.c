@@ -133,27 +133,33 @@ static int print_usage(const struct compact *c)
 	return ui_table_print(table, stdout, 2);
 }
 
+static void print_work(const struct compact *c)
+{
+	uint64_t erased = atomic_load(&c->rework.erased_blocks);
+	uint64_t written = atomic_load(&c->rework.programmed_bytes);
+
+	if (!erased && !written) {
+		puts(c->packed ? "it was packed already" : "there was nothing to gain");
+		return;
+	}
+	printf("%" PRIu64 " block%s erased, %s written, in %.1f s\n", erased,
+		erased == 1 ? "" : "s", UI_SIZE(written), (double)c->took_ms / 1000);
+	if (c->packed)
+		puts("a packed image keeps no modification times");
+}
+
 static int report(const struct compact *c, struct error *err)
 {
-	const struct rework *w = &c->rework;
-	uint64_t erased = atomic_load(&w->erased_blocks);
 	char name[200];
 
-	rework_name(w, name, sizeof(name));
+	rework_name(&c->rework, name, sizeof(name));
 	ui_style(stdout, UI_BOLD);
 	fputs(name, stdout);
 	ui_style(stdout, UI_PLAIN);
 	puts("");
 	if (print_usage(c) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
-	if (erased || atomic_load(&w->programmed_bytes))
-		printf("%" PRIu64 " block%s erased, %s written, in %.1f s\n", erased,
-			erased == 1 ? "" : "s", UI_SIZE(atomic_load(&w->programmed_bytes)),
-			(double)c->took_ms / 1000);
-	if (c->packed)
-		puts("a packed image keeps no modification times");
-	else
-		printf(c->packed ? "it was packed already\n" : "there was nothing to gain\n");
+	print_work(c);
 	if (c->interrupted)
 		return error_set(err, -ECANCELED,
 			"interrupted; what was done so far is kept, and the files are all there");
