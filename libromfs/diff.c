@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "libromfs/ops.h"
+#include "libromfs/view.h"
 #include "util/io.h"
 
 #define STRIDE (64u << 10)
@@ -14,7 +15,6 @@ enum fate {
 	UNTOUCHED = 0,
 	PROGRAMMED, /* what differs is blank now, or can be overwritten */
 	ERASED,	    /* and programmed again */
-	REWRITTEN,  /* unknown, and overwritten freely: every page */
 };
 
 /* Changes that the old tree survives come before its header is destroyed. Block 0, which
@@ -23,6 +23,8 @@ enum phase { EARLY, LATE, LAST };
 
 struct differ {
 	const struct planning *pl;
+	const struct layout *layout;
+	struct view view;
 	struct romfs_plan *plan;
 	struct error *err;
 	struct ops ops;
@@ -30,6 +32,7 @@ struct differ {
 	uint32_t head; /* bytes at the start that are programmed last of all */
 	uint8_t *fates;
 	uint8_t *now, *next; /* one block each */
+	bool *unknown; /* by page of it: must be written, whatever it holds */
 	uint64_t prefix_end; /* of what a prefix erase takes */
 	bool late;	     /* something must happen without the old tree */
 };
@@ -41,18 +44,26 @@ static size_t block_len(const struct differ *d, uint64_t off)
 	return (size_t)MIN(d->pl->geometry->size - off, d->block);
 }
 
-/* Reads both sides of a block. *known: the flash's is known. */
+/* Reads both sides of a block. *known: what flash holds is known wherever that matters. */
 static int load(struct differ *d, uint64_t off, bool *known)
 {
-	const struct romfs_source *flash = &d->pl->now->source;
 	size_t len = block_len(d, off);
-	int r;
+	int r, unknown;
 
-	r = flash->read(flash->ctx, off, d->now, len, d->err);
-	if (r < 0 && r != -ENODATA)
-		return r;
-	*known = r == 0;
+	unknown = view_load(&d->view, off, len, d->now, d->unknown, d->err);
+	if (unknown < 0)
+		return unknown;
 	r = io_pread_full(d->pl->next_fd, d->next, len, (off_t)off);
+	*known = true;
+	for (size_t at = 0; unknown && at < len; at += d->page) {
+		bool *page = &d->unknown[at / d->page];
+
+		if (*page && spans_overlap(&d->layout->unknown, off + at, d->page)) {
+			memcpy(d->now + at, d->next + at, d->page);
+			*page = false;
+		}
+		*known &= !*page;
+	}
 	return r < 0 ? error_set(d->err, r, "cannot read the next image back") : 0;
 }
 
@@ -65,17 +76,19 @@ static bool is_unused(const struct differ *d, uint64_t off, uint64_t len)
 
 static bool page_differs(const struct differ *d, size_t at)
 {
-	return memcmp(d->now + at, d->next + at, d->page) != 0;
+	return d->unknown[at / d->page] || memcmp(d->now + at, d->next + at, d->page) != 0;
 }
 
 static enum fate fate_of(const struct differ *d, size_t len, bool known)
 {
 	if (!known)
-		return d->pl->geometry->no_erase ? REWRITTEN : ERASED;
+		return d->pl->geometry->no_erase ? PROGRAMMED : ERASED;
 	if (memcmp(d->now, d->next, len) == 0)
 		return UNTOUCHED;
-	return next_needs_erase(d->pl->geometry, d->now, d->next, len) ? ERASED
-								       : PROGRAMMED;
+	for (size_t at = 0; !d->pl->geometry->no_erase && at < len; at += d->page)
+		if (page_differs(d, at) && !space_is_blank(d->now + at, d->page))
+			return ERASED;
+	return PROGRAMMED;
 }
 
 static bool is_late(const struct differ *d, uint64_t off, size_t len, enum fate fate)
@@ -107,6 +120,10 @@ static int judge(struct differ *d)
 		fate = fate_of(d, len, known);
 		d->fates[off / d->block] = (uint8_t)fate;
 		d->late |= is_late(d, off, len, fate);
+		if (fate != UNTOUCHED && planning_is_bad(d->pl, off, len))
+			return error_set(d->err, -EIO,
+				"what stands at %llu must change, and flash has failed there",
+				(unsigned long long)off);
 		if (fate == ERASED && d->pl->geometry->prefix_erase)
 			d->prefix_end = off + len;
 	}
@@ -115,36 +132,34 @@ static int judge(struct differ *d)
 
 /* --- one block --------------------------------------------------------------- */
 
-/* Whether a page is programmed in this phase. A block that is erased, or rewritten whole,
- * goes in one phase. */
+/* Whether a page is programmed in this phase. A block that is erased goes in one. */
 static bool takes_page(
 	const struct differ *d, uint64_t off, size_t at, enum fate fate, enum phase phase)
 {
 	if (fate == ERASED)
 		return !space_is_blank(d->next + at, d->page);
-	if (fate == REWRITTEN)
-		return true;
 	return page_differs(d, at) &&
 	       (phase == LAST || is_unused(d, off + at, d->page) == (phase == EARLY));
+}
+
+/* The slots of a head stay blank. */
+static int program_page(struct differ *d, uint64_t off, size_t at, size_t end)
+{
+	bool is_head = d->layout->kind == LAYOUT_HEAD && off + at < d->layout->head.size;
+
+	return ops_program_page(&d->ops, d->next + at, off + at, end - at, is_head);
 }
 
 static int program_pages(
 	struct differ *d, uint64_t off, size_t from, enum fate fate, enum phase phase)
 {
-	size_t len = block_len(d, off), start = 0, run = 0;
+	size_t len = block_len(d, off);
 	int r = 0;
 
-	for (size_t at = 0; r == 0 && at < len; at += d->page) {
-		if (at + d->page > from && takes_page(d, off, at, fate, phase)) {
-			if (run == 0)
-				start = MAX(at, from);
-			run = at + d->page - start;
-		} else {
-			r = ops_program(&d->ops, off + start, run, off + start);
-			run = 0;
-		}
-	}
-	return r < 0 ? r : ops_program(&d->ops, off + start, run, off + start);
+	for (size_t at = 0; r == 0 && at < len; at += d->page)
+		if (at + d->page > from && takes_page(d, off, at, fate, phase))
+			r = program_page(d, off, MAX(at, from), at + d->page);
+	return r;
 }
 
 /* Whether a block is done in this phase, and how. */
@@ -310,15 +325,33 @@ static int seal(struct differ *d)
 	r = ops_touched(&d->ops, 0, &touched);
 	if (r == 0)
 		r = ops_reach(&d->ops, 0, true, &checks);
+	for (size_t k = 0; r == 0 && k < d->layout->unknown.n; k++)
+		r = spans_cut(&checks, d->layout->unknown.v[k].off,
+			d->layout->unknown.v[k].len);
 	d->plan->touched = touched.v;
 	d->plan->n_touched = touched.n;
 	return r < 0 ? r : add_checks(d, &checks);
 }
 
-int diff_plan(const struct planning *pl, struct romfs_plan *plan, struct error *err)
+static int note_unknown(struct differ *d)
+{
+	struct spans unknown = {0};
+	int r = 0;
+
+	for (size_t k = 0; r == 0 && k < d->layout->unknown.n; k++)
+		r = spans_push(&unknown, d->layout->unknown.v[k].off,
+			d->layout->unknown.v[k].len);
+	d->plan->unknown = unknown.v;
+	d->plan->n_unknown = unknown.n;
+	return r;
+}
+
+int diff_plan(const struct planning *pl, const struct layout *layout,
+	struct romfs_plan *plan, struct error *err)
 {
 	const struct romfs_geometry *g = pl->geometry;
 	struct differ d = {.pl = pl,
+		.layout = layout,
 		.plan = plan,
 		.err = err,
 		.ops = {.geometry = g, .plan = plan}};
@@ -330,7 +363,14 @@ int diff_plan(const struct planning *pl, struct romfs_plan *plan, struct error *
 	d.fates = calloc((size_t)((g->size + d.block - 1) / d.block), 1);
 	d.now = malloc(d.block);
 	d.next = malloc(d.block);
-	r = d.fates && d.now && d.next ? judge(&d) : -ENOMEM;
+	d.unknown = calloc(d.block / d.page, sizeof(*d.unknown));
+	r = d.fates && d.now && d.next && d.unknown ? 0 : -ENOMEM;
+	if (r == 0)
+		r = view_init(&d.view, pl, err);
+	if (r == 0)
+		r = judge(&d);
+	if (r == 0)
+		r = note_unknown(&d);
 	if (r == 0)
 		r = order(&d);
 	if (r == 0)
@@ -338,5 +378,7 @@ int diff_plan(const struct planning *pl, struct romfs_plan *plan, struct error *
 	free(d.fates);
 	free(d.now);
 	free(d.next);
+	free(d.unknown);
+	view_done(&d.view);
 	return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
 }

@@ -5,6 +5,6 @@
 
 #include "libromfs/next.h"
 
-/* Fills ops, touched, way and counts of the plan. */
-must_check int diff_plan(
-	const struct planning *pl, struct romfs_plan *plan, struct error *err);
+/* Fills ops, touched, unknown, way and counts of the plan. */
+must_check int diff_plan(const struct planning *pl, const struct layout *layout,
+	struct romfs_plan *plan, struct error *err);

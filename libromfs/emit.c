@@ -191,8 +191,7 @@ static int sort_pages(struct emitter *e, const struct spans *pages)
 }
 
 /* Programs what `next` has in [off, end), which starts and ends with a page, or inside of
- * one at a write unit. Blank pages stay blank: with ECC a program would use them up, and
- * nobody could tell later. */
+ * one at a write unit. */
 static int program_range(struct emitter *e, uint64_t off, uint64_t end, uint8_t *buf)
 {
 	uint32_t page = space_page(e->pl->geometry);
@@ -202,8 +201,8 @@ static int program_range(struct emitter *e, uint64_t off, uint64_t end, uint8_t 
 		size_t n = (size_t)MIN(end - off, page - off % page);
 
 		r = fail_io(e, io_pread_full(e->pl->next_fd, buf, n, (off_t)off));
-		if (r == 0 && (e->pl->geometry->no_erase || !space_is_blank(buf, n)))
-			r = ops_program(&e->ops, off, n, off);
+		if (r == 0)
+			r = ops_program_page(&e->ops, buf, off, n, false);
 		off += n;
 	}
 	return r;
@@ -238,10 +237,22 @@ static int cut_all(struct spans *s, const struct spans *cut)
 	return r;
 }
 
+static int cut_bad(const struct emitter *e, struct spans *s)
+{
+	uint32_t block = e->pl->geometry->erase_block;
+	int r = 0;
+
+	for (uint64_t off = 0; r == 0 && e->pl->now->bad && off < e->pl->geometry->size;
+		off += block)
+		if (planning_is_bad(e->pl, off, 1))
+			r = spans_cut(s, off, block);
+	return r;
+}
+
 /* Checks what the operations from `first` on have done, and what lies beside their erases:
  * what
- * changed and what did not in operations of their own, nothing that is not known or that
- * changes later. */
+ * changed and what did not in operations of their own, nothing that is not known, that
+ * changes later, or that has failed. */
 static int push_checks(struct emitter *e, size_t first)
 {
 	_cleanup_(spans_done) struct spans touched = {0}, reach = {0}, beside = {0};
@@ -256,6 +267,7 @@ static int push_checks(struct emitter *e, size_t first)
 			&beside);
 	r = r < 0 ? r : cut_all(&beside, &e->unknown);
 	r = r < 0 ? r : cut_all(&beside, &e->later);
+	r = r < 0 ? r : cut_bad(e, &beside);
 	for (size_t k = 0; r == 0 && k < beside.n; k++)
 		r = ops_check(&e->ops, beside.v[k].off, beside.v[k].len, beside.v[k].off);
 	return r;
@@ -478,16 +490,6 @@ static int append(struct emitter *e)
 	return r < 0 ? r : push_append(e);
 }
 
-static int open_next(struct emitter *e)
-{
-	int fd = e->pl->next_fd;
-
-	if (ftruncate(fd, 0) < 0 || ftruncate(fd, (off_t)e->pl->geometry->size) < 0)
-		return fail_io(e, -errno);
-	e->spare = e->pl->geometry->size;
-	return 0;
-}
-
 static int finish(struct emitter *e, int r)
 {
 	struct romfs_plan *plan = e->ops.plan;
@@ -512,11 +514,10 @@ int emit_append(struct append *a, struct romfs_plan *plan)
 	struct emitter e = {.a = a,
 		.pl = a->pl,
 		.err = a->err,
+		.spare = a->pl->geometry->size,
 		.ops = {.geometry = a->pl->geometry, .plan = plan}};
-	int r = open_next(&e);
+	int r = write_all(&e);
 
-	if (r == 0)
-		r = write_all(&e);
 	if (r == 0)
 		r = find_late(&e);
 	if (r == 0)
@@ -531,7 +532,7 @@ int emit_erases(struct planning *pl, const struct spans *blocks, struct romfs_pl
 	struct emitter e = {.pl = pl,
 		.err = err,
 		.ops = {.geometry = pl->geometry, .plan = plan}};
-	int r = open_next(&e);
+	int r = 0;
 
 	for (size_t k = 0; r == 0 && k < blocks->n; k++)
 		r = write_blank(&e, blocks->v[k].off, blocks->v[k].len);

@@ -266,10 +266,7 @@ static int read_mark(struct reading *rd, const struct romfs_geometry *g, struct 
 		return r;
 	mark = rd->buf + at + MARK_HEAD;
 	unit = bytes_get_le32(mark + 5);
-	if (unit == 0 || unit > HEAD_UNIT_MAX || unit % g->write_unit != 0 ||
-		META_HEADER(unit) != at)
-		return 0;
-	if (mark[4] == HEAD_NONE || mark[4] > HEAD_FREE)
+	if (unit % g->write_unit != 0 || mark[4] == HEAD_NONE || mark[4] > HEAD_FREE)
 		return 0;
 	return shape(g, (enum head_form)mark[4], unit, h);
 }

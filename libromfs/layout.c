@@ -132,18 +132,42 @@ static int sort_out(const struct planning *pl, struct layout *l, bool keep,
 	return 0;
 }
 
-/* The metadata may grow up to here before a file has to make room. */
-static uint64_t reserve(const struct planning *pl, uint64_t meta, enum comfort comfort)
-{
-	uint64_t block = pl->geometry->erase_block;
+#define ROOT UINT32_MAX /* in the list of what wants a place */
 
-	if (comfort == TIGHT)
-		return meta;
-	return (meta + meta / 4 + 512 + block - 1) / block * block;
+/* A way to lay an image out. */
+struct manner {
+	enum layout_kind kind;
+	bool keep; /* files stay where they are, unless the front needs their place */
+	enum comfort comfort;
+};
+
+static enum meta_kind meta_kind_of(const struct manner *how)
+{
+	if (how->kind == LAYOUT_HEAD)
+		return META_ROOT;
+	return how->comfort == ROOMY ? META_FRONT_ROOMY : META_FRONT_TIGHT;
+}
+
+/* What stands at the start, in *front; metadata that begins there may grow up to *reserved
+ * before a file has to make room. */
+static void find_front(const struct planning *pl, const struct layout *l,
+	const struct manner *how, uint64_t *front, uint64_t *reserved)
+{
+	uint64_t unit = how->kind == LAYOUT_HEAD ? space_page(pl->geometry)
+						 : pl->geometry->erase_block;
+
+	*front = how->kind == LAYOUT_HEAD ? l->head.size : l->meta.size;
+	*reserved = *front;
+	if (how->kind == LAYOUT_LAID && how->comfort == ROOMY)
+		*reserved += *front / 4 + 512;
+	if (how->kind == LAYOUT_HEAD || how->comfort == ROOMY)
+		*reserved = (*reserved + unit - 1) / unit * unit;
+	if (how->kind == LAYOUT_HEAD)
+		*front = *reserved;
 }
 
 static int place_all(const struct planning *pl, struct layout *l, struct space *space,
-	struct homeless *list, uint32_t n, bool keep, enum comfort comfort)
+	struct homeless *list, uint32_t n, const struct manner *how)
 {
 	int r = 0;
 
@@ -151,49 +175,78 @@ static int place_all(const struct planning *pl, struct layout *l, struct space *
 	for (uint32_t k = 0; r == 0 && k < n; k++) {
 		uint32_t i = list[k].index;
 
-		r = space_take(space, list[k].size,
-			romfs_pack_align(pl->options, pl->wanted, i),
-			keep ? pl->before[i] : ROMFS_NO_OFFSET, comfort, &l->place[i]);
+		if (i == ROOT)
+			r = space_take(space, list[k].size, 1, ROMFS_NO_OFFSET, how->comfort,
+				&l->root);
+		else
+			r = space_take(space, list[k].size,
+				romfs_pack_align(pl->options, pl->wanted, i),
+				how->keep ? pl->before[i] : ROMFS_NO_OFFSET, how->comfort,
+				&l->place[i]);
 	}
 	return r;
 }
 
-/* `keep`: files on flash stay where they are, unless the metadata needs their place. */
-static int try_laid(const struct planning *pl, struct layout *l, bool keep,
-	enum comfort comfort, struct error *err)
+/* Nothing new goes to blocks that have failed. */
+static int avoid_bad(const struct planning *pl, struct spans *live)
+{
+	uint32_t block = pl->geometry->erase_block;
+	int r = 0;
+
+	for (uint64_t off = 0; r == 0 && pl->now->bad && off < pl->geometry->size; off += block)
+		if (planning_is_bad(pl, off, 1))
+			r = spans_push(live, off, block);
+	return r;
+}
+
+/* -ENOSPC where it does not fit. */
+static int lay_out(const struct planning *pl, struct layout *l, const struct manner *how,
+	struct homeless *list, struct error *err)
 {
 	_cleanup_(spans_done) struct spans live = {0};
 	_cleanup_(space_done) struct space space = {0};
-	_cleanup_free_ struct homeless *list = NULL;
-	uint64_t reserved;
+	uint64_t front, reserved;
 	uint32_t n = 0;
 	int r;
 
-	meta_done(&l->meta);
-	r = meta_init(&l->meta, comfort == ROOMY ? META_FRONT_ROOMY : META_FRONT_TIGHT,
-		pl->wanted, pl->geometry, pl->order, wants_notes(pl), err);
-	if (r < 0)
-		return r;
-	reserved = reserve(pl, l->meta.size, comfort);
-	if (reserved > pl->geometry->size)
+	find_front(pl, l, how, &front, &reserved);
+	if (reserved > pl->geometry->size || planning_is_bad(pl, 0, reserved))
 		return -ENOSPC;
-	list = malloc(romfs_tree_count(pl->wanted) * sizeof(*list));
-	r = list ? spans_push(&live, 0, reserved) : -ENOMEM;
+	r = spans_push(&live, 0, reserved);
 	if (r == 0)
-		r = sort_out(pl, l, keep, l->meta.size, &live, list, &n);
+		r = avoid_bad(pl, &live);
+	if (r == 0)
+		r = sort_out(pl, l, how->keep, front, &live, list, &n);
 	if (r < 0)
 		return error_set(err, r, "out of memory");
+	if (how->kind == LAYOUT_HEAD)
+		list[n++] = (struct homeless){l->meta.size, ROOT};
 	spans_normalize(&live);
 	r = space_init(&space, pl->geometry, &pl->now->source, &live, &pl->old,
-		keep ? comfort : TIGHT, err);
+		how->keep ? how->comfort : TIGHT, err);
 	if (r < 0)
 		return r;
-	r = place_all(pl, l, &space, list, n, keep, comfort);
-	if (r == -ENOMEM)
-		return error_set(err, r, "out of memory");
-	l->kind = LAYOUT_LAID;
-	l->size = pl->geometry->size & ~UINT64_C(1);
-	return r;
+	r = place_all(pl, l, &space, list, n, how);
+	return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
+}
+
+static int try_manner(const struct planning *pl, struct layout *l,
+	const struct manner *how, struct error *err)
+{
+	_cleanup_free_ struct homeless *list =
+		malloc(((size_t)romfs_tree_count(pl->wanted) + 1) * sizeof(*list));
+	int r;
+
+	if (!list)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (how->kind == LAYOUT_HEAD && !head_choose(pl->geometry, &l->head))
+		return -ENOSPC;
+	meta_done(&l->meta);
+	l->kind = how->kind;
+	l->size = meta_image_end(pl->geometry);
+	r = meta_init(&l->meta, meta_kind_of(how), pl->wanted, pl->geometry, pl->order,
+		wants_notes(pl), err);
+	return r < 0 ? r : lay_out(pl, l, how, list, err);
 }
 
 /* --- pack -------------------------------------------------------------------- */
@@ -211,11 +264,16 @@ static int try_packed(const struct planning *pl, struct layout *l, bool notes,
 	if (r < 0)
 		return r;
 	*need = l->size;
-	return l->size > pl->geometry->size ? -ENOSPC : 0;
+	return l->size > pl->geometry->size || planning_is_bad(pl, 0, l->size) ? -ENOSPC : 0;
 }
 
 static int no_room(const struct planning *pl, uint64_t need, struct error *err)
 {
+	if (need <= pl->geometry->size)
+		return error_set(err, -ENOSPC,
+			"the files need %llu bytes in one piece, and erase blocks have failed in "
+			"between: remove some",
+			(unsigned long long)need);
 	return error_set(err, -ENOSPC,
 		"the files need %llu bytes, and the partition holds %llu: remove or shrink "
 		"some (%llu bytes at least)",
@@ -236,6 +294,7 @@ void layout_done(struct layout *l)
 {
 	free(l->place);
 	meta_done(&l->meta);
+	spans_done(&l->unknown);
 }
 
 int layout_pack(const struct planning *pl, struct layout *l, struct error *err)
@@ -244,23 +303,31 @@ int layout_pack(const struct planning *pl, struct layout *l, struct error *err)
 	int r = start(pl, l, err);
 
 	if (r == 0)
-		r = try_packed(pl, l, wants_notes(pl), &need, err);
+		r = planning_is_bad(pl, 0, 1)
+			    ? error_set(err, -EIO, PLANNING_BAD_FRONT)
+			    : try_packed(pl, l, wants_notes(pl), &need, err);
 	return r == -ENOSPC ? no_room(pl, need, err) : r;
 }
 
 int layout_choose(const struct planning *pl, struct layout *l, struct error *err)
 {
-	static const struct {
-		bool keep;
-		enum comfort comfort;
-	} ways[] = {{true, ROOMY}, {true, TIGHT}, {false, ROOMY}, {false, TIGHT}};
+	static const struct manner manners[] = {
+		{LAYOUT_HEAD, true, ROOMY}, {LAYOUT_HEAD, true, TIGHT},
+		{LAYOUT_HEAD, false, ROOMY}, {LAYOUT_HEAD, false, TIGHT},
+		{LAYOUT_LAID, true, ROOMY}, {LAYOUT_LAID, true, TIGHT},
+		{LAYOUT_LAID, false, ROOMY}, {LAYOUT_LAID, false, TIGHT}};
 	uint64_t need = 0;
 	int r = start(pl, l, err);
 
+	if (r == 0 && planning_is_bad(pl, 0, 1))
+		r = error_set(err, -EIO, PLANNING_BAD_FRONT);
 	if (r < 0)
 		return r;
-	for (size_t k = 0; k < ARRAY_SIZE(ways); k++) {
-		r = try_laid(pl, l, ways[k].keep, ways[k].comfort, err);
+	for (size_t k = 0; k < ARRAY_SIZE(manners); k++) {
+		/* A prefix erase takes everything: it pays to begin anew. */
+		if (manners[k].keep && pl->geometry->prefix_erase)
+			continue;
+		r = try_manner(pl, l, &manners[k], err);
 		if (r != -ENOSPC)
 			return r;
 	}

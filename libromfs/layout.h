@@ -2,6 +2,7 @@
 /* Where everything of a new image stands. Private to libromfs. */
 #pragma once
 
+#include "libromfs/head.h"
 #include "libromfs/meta.h"
 #include "libromfs/space.h"
 
@@ -29,22 +30,25 @@ enum layout_kind {
 struct layout {
 	enum layout_kind kind;
 	uint64_t *place;  /* by index: where the file's data shall stand */
-	struct meta meta; /* of LAID */
+	struct meta meta; /* of HEAD and LAID */
+	struct head head; /* of HEAD */
+	uint64_t root;	  /* of HEAD: where the metadata stands */
 	struct romfs_pack_options pack; /* of PACKED */
 	uint64_t size;	  /* bytes of the image */
 	bool kept;	  /* some file stays where it is */
+	struct spans unknown; /* left alone by next_write */
 };
+
+#define PLANNING_BAD_FRONT                                                               \
+	"the start of the partition must be written anew, and flash has failed there: "      \
+	"no file system can be written to it any more"
 
 void planning_done(struct planning *pl);
 /* Checks the wanted tree and finds `order`, `home`, `before` and `old`. */
 must_check int planning_init(struct planning *pl, struct error *err);
 /* A valid image is on flash. */
 bool planning_has_image(const struct planning *pl);
-/* `len` bytes at `off` of a file: from the flash where they are known there, else from the
- * caller. Also a romfs_content_fn, with the planning as its context. */
-must_check int planning_content(void *planning, const struct romfs_tree *tree,
-	uint32_t index, uint64_t off, void *buf, size_t len, struct error *err);
-
+bool planning_is_bad(const struct planning *pl, uint64_t off, uint64_t len);
 void layout_done(struct layout *l);
 /* 1: flash holds the wanted tree already, every file where its home is. */
 must_check int layout_keep(const struct planning *pl, struct error *err);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "libromfs/view.h"
 #include "util/io.h"
 
 /* Pieces of the image that are not a file's data. */
@@ -16,13 +17,15 @@ struct piece {
 
 struct writer {
 	struct planning *pl;
-	const struct layout *layout;
+	struct layout *layout;
+	struct view view;
 	struct piece *pieces; /* by offset */
 	size_t n_pieces;
 	size_t first; /* the first piece that may reach into the present block */
 	uint64_t longest;
-	uint32_t block;
+	uint32_t block, page;
 	uint8_t *now, *next; /* one block each */
+	bool *unknown; /* by page of the block */
 	struct error *err;
 };
 
@@ -31,20 +34,6 @@ uint32_t next_block(const struct romfs_geometry *geometry)
 	uint32_t block = geometry->erase_block;
 
 	return geometry->no_erase && block < 4096 ? 4096 / block * block : block;
-}
-
-bool next_needs_erase(const struct romfs_geometry *geometry, const uint8_t *now,
-	const uint8_t *next, size_t len)
-{
-	uint32_t page = space_page(geometry);
-
-	if (geometry->no_erase)
-		return false;
-	for (size_t at = 0; at < len; at += page)
-		if (memcmp(now + at, next + at, page) != 0 &&
-			!space_is_blank(now + at, page))
-			return true;
-	return false;
 }
 
 /* --- pieces ------------------------------------------------------------------ */
@@ -67,13 +56,17 @@ static void add_piece(struct writer *w, uint64_t off, uint64_t len, uint32_t ind
 static int list_pieces(struct writer *w)
 {
 	const struct romfs_tree *tree = w->pl->wanted;
+	const struct layout *l = w->layout;
 
-	w->pieces = malloc((romfs_tree_count(tree) + 1) * sizeof(*w->pieces));
+	w->pieces = malloc(((size_t)romfs_tree_count(tree) + 2) * sizeof(*w->pieces));
 	if (!w->pieces)
 		return -ENOMEM;
-	add_piece(w, 0,
-		w->layout->kind == LAYOUT_LAID ? w->layout->meta.size : w->layout->size,
-		PIECE_META);
+	if (l->kind == LAYOUT_HEAD) {
+		add_piece(w, 0, l->head.size, PIECE_META);
+		add_piece(w, l->root, l->meta.size, PIECE_META);
+	} else {
+		add_piece(w, 0, l->kind == LAYOUT_LAID ? l->meta.size : l->size, PIECE_META);
+	}
 	for (uint32_t i = 0;
 		w->layout->kind != LAYOUT_PACKED && i < romfs_tree_count(tree); i++)
 		if (romfs_tree_node(tree, i)->type == ROMFS_FILE)
@@ -97,8 +90,8 @@ static int fetch(struct writer *w, const struct piece *p, uint64_t at, size_t le
 	}
 	if (p->index == PIECE_META)
 		return io_pread_full(pl->next_fd, buf, len, (off_t)at);
-	return planning_content(
-		w->pl, pl->wanted, p->index, at - p->off, buf, len, w->err);
+	return pl->content(
+		pl->content_ctx, pl->wanted, p->index, at - p->off, buf, len, w->err);
 }
 
 static int overlay(struct writer *w, uint64_t off, size_t len, bool known)
@@ -136,28 +129,60 @@ static void wipe_rest(struct writer *w, uint64_t off, size_t len)
 		memset(w->next + (used - off), 0xFF, (size_t)(off + len - used));
 }
 
+static bool is_used(const struct writer *w, uint64_t off, uint64_t len)
+{
+	for (size_t k = w->first; k < w->n_pieces && w->pieces[k].off < off + len; k++)
+		if (w->pieces[k].off + w->pieces[k].len > off)
+			return true;
+	return false;
+}
+
+/* Some page would have to change that is not blank: none may be programmed twice. */
+static bool needs_erase(const struct writer *w, uint64_t off, size_t len)
+{
+	for (size_t at = 0; at < len; at += w->page) {
+		if (w->unknown[at / w->page]) {
+			if (is_used(w, off + at, w->page))
+				return true;
+			continue;
+		}
+		if (memcmp(w->now + at, w->next + at, w->page) != 0 &&
+			!space_is_blank(w->now + at, w->page))
+			return true;
+	}
+	return false;
+}
+
 /* Makes w->next of one block. *erase: it can only be reached by erasing. */
 static int build(struct writer *w, uint64_t off, size_t len, bool clean, bool *erase)
 {
-	const struct romfs_source *flash = &w->pl->now->source;
-	bool known;
-	int r;
+	int r, unknown;
 
-	r = flash->read(flash->ctx, off, w->now, len, w->err);
-	if (r < 0 && r != -ENODATA)
-		return r;
-	known = r == 0;
-	if (known && !clean)
+	unknown = view_load(&w->view, off, len, w->now, w->unknown, w->err);
+	if (unknown < 0)
+		return unknown;
+	if (!clean)
 		memcpy(w->next, w->now, len);
 	else
 		memset(w->next, 0xFF, len);
-	r = overlay(w, off, len, known);
+	r = overlay(w, off, len, !unknown);
 	if (r < 0)
 		return r;
-	*erase = !known || next_needs_erase(w->pl->geometry, w->now, w->next, len);
-	if (*erase && !clean && !w->pl->geometry->no_erase)
+	*erase = needs_erase(w, off, len) && !w->pl->geometry->no_erase;
+	if (*erase && !clean)
 		wipe_rest(w, off, len);
 	return 0;
+}
+
+/* What is not known, not used and not erased stays so. */
+static int note_unknown(struct writer *w, uint64_t off, size_t len, bool erased)
+{
+	int r = 0;
+
+	for (size_t at = 0; r == 0 && !erased && at < len; at += w->page)
+		if (w->unknown[at / w->page] && !is_used(w, off + at, w->page))
+			r = spans_push(&w->layout->unknown, off + at, w->page);
+	return r;
 }
 
 /* --- the file ---------------------------------------------------------------- */
@@ -191,7 +216,7 @@ static int pack_aside(struct planning *pl, struct layout *l, romfs_sink_fn sink,
 		return error_set(err, -ENOMEM, "out of memory");
 	for (uint32_t i = 0; i < count; i++)
 		given[i] = romfs_tree_node(pl->wanted, i)->data_off;
-	r = romfs_pack(pl->wanted, &l->pack, planning_content, pl, sink, ctx, &size, err);
+	r = romfs_pack(pl->wanted, &l->pack, pl->content, pl->content_ctx, sink, ctx, &size, err);
 	for (uint32_t i = 0; i < count; i++) {
 		l->place[i] = romfs_tree_node(pl->wanted, i)->data_off;
 		romfs_tree_node(pl->wanted, i)->data_off = given[i];
@@ -199,17 +224,27 @@ static int pack_aside(struct planning *pl, struct layout *l, romfs_sink_fn sink,
 	return r;
 }
 
+static int write_head(struct planning *pl, struct layout *l, struct romfs_out *out)
+{
+	_cleanup_free_ uint8_t *buf = malloc(l->head.size);
+	struct next_file *to = out->ctx;
+	int r;
+
+	if (!buf)
+		return -ENOMEM;
+	head_write(&l->head, pl->geometry, l->root, buf);
+	r = io_pwrite_full(pl->next_fd, buf, l->head.size, 0);
+	to->pos = l->root;
+	return r < 0 ? r : meta_write(&l->meta, l->root, l->place, out);
+}
+
 static int write_meta(struct planning *pl, struct layout *l, struct error *err)
 {
 	struct next_file to = {pl->next_fd, 0};
 	struct romfs_out out = {.sink = sink_to_next, .ctx = &to, .err = err};
-	int r;
 
-	if (ftruncate(pl->next_fd, 0) < 0 ||
-		ftruncate(pl->next_fd, (off_t)pl->geometry->size) < 0) {
-		r = -errno;
-		return error_set(err, r, "cannot write the next image: %s", strerror(-r));
-	}
+	if (l->kind == LAYOUT_HEAD)
+		return write_head(pl, l, &out);
 	if (l->kind == LAYOUT_LAID)
 		return meta_write(&l->meta, 0, l->place, &out);
 	if (l->kind == LAYOUT_PACKED)
@@ -217,24 +252,21 @@ static int write_meta(struct planning *pl, struct layout *l, struct error *err)
 	return 0;
 }
 
-/* Where only a prefix can be erased, whatever lies in front of a block that must be erased
- * is erased too: finds where it ends. */
+/* Where only a prefix can be erased, all of it that is not blank is: what is appended later
+ * goes behind it, and there is no other way to get the room back. */
 static int find_prefix(struct writer *w, uint64_t *end)
 {
 	uint64_t size = w->pl->geometry->size;
-	int r;
 
 	for (uint64_t off = 0; off < size; off += w->block) {
 		size_t len = (size_t)MIN(size - off, w->block);
-		bool erase;
+		int r = view_load(&w->view, off, len, w->now, w->unknown, w->err);
 
-		r = build(w, off, len, off < *end, &erase);
 		if (r < 0)
 			return r;
-		if (erase)
-			*end = off + len;
+		if (r > 0 || !space_is_blank(w->now, len))
+			*end = MAX(*end, off + len);
 	}
-	w->first = 0;
 	return 0;
 }
 
@@ -254,6 +286,9 @@ static int write_blocks(struct writer *w)
 		r = build(w, off, len, off < clean, &erase);
 		if (r == 0)
 			r = io_pwrite_full(w->pl->next_fd, w->next, len, (off_t)off);
+		if (r == 0)
+			r = note_unknown(w, off, len,
+				erase || (off < clean && !w->pl->geometry->no_erase));
 	}
 	return r;
 }
@@ -263,18 +298,24 @@ int next_write(struct planning *pl, struct layout *layout, struct error *err)
 	struct writer w = {.pl = pl,
 		.layout = layout,
 		.block = next_block(pl->geometry),
+		.page = space_page(pl->geometry),
 		.err = err};
 	int r;
 
 	r = write_meta(pl, layout, err);
 	w.now = malloc(w.block);
 	w.next = malloc(w.block);
+	w.unknown = calloc(w.block / w.page, sizeof(*w.unknown));
 	if (r == 0)
-		r = w.now && w.next ? list_pieces(&w) : -ENOMEM;
+		r = w.now && w.next && w.unknown ? list_pieces(&w) : -ENOMEM;
+	if (r == 0)
+		r = view_init(&w.view, pl, err);
 	if (r == 0)
 		r = write_blocks(&w);
 	free(w.now);
 	free(w.next);
+	free(w.unknown);
+	view_done(&w.view);
 	free(w.pieces);
 	return r < 0 ? error_set(err, r, "cannot write the next image: %s", strerror(-r))
 		     : 0;

@@ -58,6 +58,24 @@ int ops_program(struct ops *o, uint64_t off, uint64_t len, uint64_t src)
 	return 0;
 }
 
+int ops_program_page(
+	struct ops *o, const uint8_t *bytes, uint64_t off, size_t len, bool by_units)
+{
+	uint32_t unit = o->geometry->write_unit;
+	bool skip = !o->geometry->no_erase;
+	int r = 0;
+
+	for (size_t at = 0; r == 0 && at < len; at += unit) {
+		if (skip && space_is_blank(bytes + at, unit))
+			continue;
+		skip = skip && by_units;
+		r = ops_program(o, off + at, skip ? unit : len - at, off + at);
+		if (!skip)
+			return r;
+	}
+	return r;
+}
+
 int ops_check(struct ops *o, uint64_t off, uint64_t len, uint64_t src)
 {
 	return len ? push(o, ROMFS_OP_CHECK, off, len, src) : 0;

@@ -14,6 +14,12 @@ struct ops {
  * programs that touch, in flash and in `next`, do too. Nothing is done for `len` 0. */
 must_check int ops_erase(struct ops *o, uint64_t off, uint64_t len);
 must_check int ops_program(struct ops *o, uint64_t off, uint64_t len, uint64_t src);
+/* `bytes` of one page, or of the rest of one, each from its own place in `next`. Blank write
+ * units at its start are left out, all of it if it is blank: a program that a cut has torn,
+ * or one of 0xFF, must not leave a page that looks blank and is used up (ECC). With
+ * `by_units` no blank unit is programmed at all. */
+must_check int ops_program_page(
+	struct ops *o, const uint8_t *bytes, uint64_t off, size_t len, bool by_units);
 must_check int ops_check(struct ops *o, uint64_t off, uint64_t len, uint64_t src);
 
 /* Appends to `out` what the operations from the one with index `first` on change; and what

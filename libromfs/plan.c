@@ -21,12 +21,14 @@ bool planning_has_image(const struct planning *pl)
 	return pl->now->image && pl->now->image->status == ROMFS_VALID;
 }
 
-int planning_content(void *planning, const struct romfs_tree *tree, uint32_t index,
-	uint64_t off, void *buf, size_t len, struct error *err)
+bool planning_is_bad(const struct planning *pl, uint64_t off, uint64_t len)
 {
-	const struct planning *pl = planning;
+	uint32_t block = pl->geometry->erase_block;
 
-	return pl->content(pl->content_ctx, tree, index, off, buf, len, err);
+	for (uint64_t b = off / block; pl->now->bad && b * block < off + len; b++)
+		if (pl->now->bad[b])
+			return true;
+	return false;
 }
 
 static int check_geometry(const struct planning *pl, struct error *err)
@@ -200,7 +202,7 @@ static int replace(struct planning *pl, bool packed, struct romfs_plan *plan,
 	if (r == 0)
 		r = next_write(pl, &layout, err);
 	if (r == 0)
-		r = diff_plan(pl, plan, err);
+		r = diff_plan(pl, &layout, plan, err);
 	if (r < 0)
 		return r;
 	memcpy(place, layout.place, romfs_tree_count(pl->wanted) * sizeof(*place));
@@ -245,6 +247,17 @@ static int plan_goal(struct planning *pl, enum romfs_goal goal, struct romfs_pla
 	return save(pl, goal, plan, place, err);
 }
 
+static int open_next(const struct planning *pl, struct error *err)
+{
+	int r;
+
+	if (ftruncate(pl->next_fd, 0) == 0 &&
+		ftruncate(pl->next_fd, (off_t)pl->geometry->size) == 0)
+		return 0;
+	r = -errno;
+	return error_set(err, r, "cannot write the next image: %s", strerror(-r));
+}
+
 int romfs_plan(const struct romfs_geometry *geometry, const struct romfs_flash *now,
 	enum romfs_goal goal, struct romfs_tree *wanted, const struct romfs_pack_options *options,
 	romfs_content_fn content, void *content_ctx, int next_fd, struct romfs_plan **out,
@@ -265,6 +278,8 @@ int romfs_plan(const struct romfs_geometry *geometry, const struct romfs_flash *
 	if (!plan || !place)
 		return error_set(err, -ENOMEM, "out of memory");
 	r = planning_init(&pl, err);
+	if (r == 0)
+		r = open_next(&pl, err);
 	if (r == 0)
 		r = plan_goal(&pl, goal, plan, place, err);
 	if (r < 0)

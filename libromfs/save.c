@@ -13,11 +13,9 @@
 
 static int check_front(const struct append *a)
 {
-	if (!a->renew || !room_is_bad(&a->room, 0, a->front))
+	if (!a->renew || !planning_is_bad(a->pl, 0, a->front))
 		return 0;
-	return error_set(a->err, -EIO,
-		"the start of the partition must be written anew, and flash fails there: save "
-		"the files elsewhere, this memory is worn out");
+	return error_set(a->err, -EIO, PLANNING_BAD_FRONT);
 }
 
 static int finish(struct append *a, struct romfs_plan *plan, uint64_t *place)

@@ -157,10 +157,10 @@ bool space_is_blank(const void *buf, size_t len)
 static int find_blank(struct space *s, const struct romfs_source *flash, uint64_t off,
 	uint64_t len, uint8_t *buf, struct error *err)
 {
-	const size_t step = MAX(CHUNK / s->page, 1u) * s->page;
+	const size_t step = MAX(MIN(CHUNK, s->geometry->erase_block) / s->page, 1u) * s->page;
 
 	while (len) {
-		size_t n = MIN(len, step);
+		size_t n = (size_t)MIN(len, step - off % step);
 		int r;
 
 		r = flash->read(flash->ctx, off, buf, n, err);

@@ -218,20 +218,50 @@ static void read_records(struct reader *r, const char *dir, size_t pos, size_t e
 	}
 }
 
+/* Finds the payload. */
+static bool take_image(struct reader *r, size_t *end)
+{
+	uint32_t len;
+
+	r->payload = 3;
+	if (r->size < 4 || memcmp(r->flash, "\xd2\xcd\x31", 3) != 0)
+		return false;
+	if (!take_uint(r, &r->payload, r->size, &len) || r->payload + len > r->size)
+		return false;
+	*end = r->payload + len;
+	return true;
+}
+
 bool board_mount(
 	const uint8_t *flash, size_t size, board_entry_fn entry, void *ctx, bool *broken)
 {
 	struct reader r = {.flash = flash, .size = size, .entry = entry, .ctx = ctx};
-	size_t pos = 3;
-	uint32_t len;
+	size_t end;
 
 	*broken = false;
-	if (size < 4 || memcmp(flash, "\xd2\xcd\x31", 3) != 0)
+	if (!take_image(&r, &end))
 		return false;
-	if (!take_uint(&r, &pos, size, &len) || pos + len > size)
-		return false;
-	r.payload = pos;
-	read_records(&r, "", pos, pos + len);
+	read_records(&r, "", r.payload, end);
 	*broken = r.broken;
 	return true;
+}
+
+bool board_walk(const uint8_t *flash, size_t size, size_t from, size_t *at, unsigned *walked)
+{
+	struct reader r = {.flash = flash, .size = size};
+	size_t end, pos;
+
+	if (!take_image(&r, &end))
+		return false;
+	*walked = 0;
+	for (pos = r.payload; pos < from && pos < end; ++*walked) {
+		uint32_t kind;
+		size_t next;
+
+		if (!take_head(&r, &pos, end, &kind, &next) || (kind >= 2 && kind <= 5))
+			return false;
+		pos = next;
+	}
+	*at = pos;
+	return pos >= from;
 }

@@ -42,3 +42,7 @@ typedef void (*board_entry_fn)(void *ctx, const char *path, const uint8_t *data,
  * would have the board read outside of the partition, is told by *broken. */
 bool board_mount(const uint8_t *flash, size_t size, board_entry_fn entry, void *ctx,
 	bool *broken);
+
+/* Where a board's walk through the image's records comes to first at or behind `from`, and
+ * how many records it walked to be there. False where it finds an entry before, or breaks off. */
+bool board_walk(const uint8_t *flash, size_t size, size_t from, size_t *at, unsigned *walked);

@@ -113,6 +113,20 @@ static void random_save(struct model *m, struct rng *r, uint32_t size_max, bool 
 	}
 }
 
+/* Which bytes of a CHECK are those that flash shall hold at the end. */
+static void mark_checked(const struct nor *f, const struct romfs_op *op, uint8_t *checked)
+{
+	uint8_t *now = malloc(op->len), *then = malloc(op->len);
+
+	assert_true(now && then);
+	assert_int_equal(io_pread_full(f->next_fd, now, op->len, (off_t)op->src), 0);
+	assert_int_equal(io_pread_full(f->next_fd, then, op->len, (off_t)op->off), 0);
+	for (uint64_t i = 0; i < op->len; i++)
+		checked[op->off + i] = now[i] == then[i];
+	free(now);
+	free(then);
+}
+
 /* Every range that was written is checked after its last change, with its neighbours, and
  * all but the last operation's before that one. */
 static void expect_checks(const struct nor *f, const struct romfs_plan *plan)
@@ -125,10 +139,12 @@ static void expect_checks(const struct nor *f, const struct romfs_plan *plan)
 	for (size_t k = 0; k < plan->n_ops; k++) {
 		const struct romfs_op *op = &plan->ops[k];
 
-		if (op->kind != ROMFS_OP_CHECK)
-			last = op;
-		memset(checked + op->off, op->kind == ROMFS_OP_CHECK && op->src == op->off,
-			op->len);
+		if (op->kind == ROMFS_OP_CHECK) {
+			mark_checked(f, op, checked);
+			continue;
+		}
+		last = op;
+		memset(checked + op->off, 0, op->len);
 	}
 	for (size_t k = 0; k < plan->n_touched; k++) {
 		const struct romfs_extent *e = &plan->touched[k];
@@ -145,8 +161,8 @@ static void expect_checks(const struct nor *f, const struct romfs_plan *plan)
 		if (op->kind != ROMFS_OP_CHECK)
 			memset(checked + op->off, 0, op->len);
 	for (const struct romfs_op *op = plan->ops; op < last; op++)
-		if (op->kind == ROMFS_OP_CHECK && op->src == op->off)
-			memset(checked + op->off, 1, op->len);
+		if (op->kind == ROMFS_OP_CHECK)
+			mark_checked(f, op, checked);
 	for (uint64_t at = 0; last && at < size; at++)
 		for (size_t k = 0; k < plan->n_touched; k++)
 			if (at >= plan->touched[k].off &&
@@ -192,12 +208,6 @@ static void recover(struct nor *cut, const struct romfs_plan *plan, const struct
 		return;
 	if (ret < 0)
 		fail_msg("no way back: %s", err.text);
-	/* A block that was read while half erased looks like any other; the host knows
-	 * better where it erases what it did not finish. */
-	if (reread)
-		for (uint64_t u = 0; u < cut->g.size / cut->g.write_unit; u++)
-			cut->written[u] = cut->written[u] &&
-					  !(cut->b[u * cut->g.write_unit] == 0xFF);
 	nor_run(cut, again, again->n_ops, 0, r);
 	nor_know(cut, true);
 	nor_expect(cut, m, promised);
@@ -252,6 +262,10 @@ static const struct setting settings[] = {
 		20, 3000},
 	{{.size = 48 * 1536, .erase_block = 1536, .write_unit = 4}, 10, 30, 5000},
 	{{.size = 256 << 10, .erase_block = 4096, .write_unit = 256}, 14, 30, 12000},
+	{{.size = 256 << 10, .erase_block = 4096, .write_unit = 256, .twice = true}, 6, 30,
+		12000},
+	{{.size = 64 << 10, .erase_block = 4096, .write_unit = 1, .twice = true}, 6, 30, 4000},
+	{{.size = 8 << 10, .erase_block = 4096, .write_unit = 4, .twice = true}, 6, 30, 900},
 	{{.size = 128 << 10, .erase_block = 4096, .write_unit = 1}, 10, 30, 9000},
 	{{.size = 128 << 10, .erase_block = 4096, .write_unit = 8}, 8, 30, 9000},
 	{{.size = 64 << 10, .erase_block = 2048, .write_unit = 2048}, 8, 30, 5000},
@@ -585,11 +599,12 @@ static void test_cost_of_small_saves(void **state)
 	}
 }
 
-/* What changes of an entry stands in one erase block, whichever entry it is. */
+/* Where nothing can be appended, what changes of an entry stands in one erase block,
+ * whichever entry it is. */
 static void test_entry_changes_in_one_block(void **state)
 {
 	const struct romfs_geometry g = {
-		.size = 1 << 20, .erase_block = 1024, .write_unit = 4};
+		.size = 1 << 20, .erase_block = 1024, .write_unit = 1};
 	struct cost cost = {0};
 	struct model m, old;
 	struct rng r = {0x7C};
@@ -695,7 +710,7 @@ static void test_prefix_erase_appends(void **state)
 	save(&f, &m, &old, &cost, &r);
 	assert_int_equal(cost.erases, 0);
 	small_saves(&f, &m, &old, 100, &cost, &r);
-	assert_true(cost.worst_erases == 1); /* of the block that holds all metadata */
+	assert_true(cost.worst_erases <= 1); /* of the block that holds the head */
 	model_done(&m);
 	model_done(&old);
 	nor_done(&f);
