@@ -333,27 +333,39 @@ static int survey(struct attaching *at, const struct intent *intent, bool *ours,
 	return 0;
 }
 
-/* Without a commit under way, flash must be the base to the last used byte that we know. */
-static int compare_base(struct attaching *at, bool *ours, struct error *err)
+/* Whether flash is what the mirror knows of it, up to here. */
+static int compare_known(struct attaching *at, uint64_t end, bool *ours, struct error *err)
 {
 	struct differences d = {.mirror = at->f->mirror};
-	int r = flash_compare_known(at->a->flash,
-		flash_used_end(at->a->flash, &at->a->base), on_difference, &d, err);
+	int r = flash_compare_known(at->a->flash, end, on_difference, &d, err);
 
 	*ours = d.count == 0;
 	return r;
 }
 
+static bool has_all_bytes(const struct folder *f)
+{
+	const struct node *root = node_root(f->nodes);
+
+	for (const struct node *n = root; n; n = node_next(root, n))
+		if (n->content.kind == CONTENT_BASE &&
+			!mirror_has(f->mirror, n->content.off, n->content.size))
+			return false;
+	return true;
+}
+
 /* A commit that wrote the front of flash anew was under way: it is known block by block what
  * flash holds. Where an append had been torn before it, the mirror does not know the front of
- * the base; the intent says which one it was. */
+ * the base; the intent says which one it was, and the mirror has its files. */
 static int look_at_mixture(
 	struct attaching *at, const struct intent *intent, bool *ours, struct error *err)
 {
-	bool same = false;
+	bool same = false, kept = has_all_bytes(at->f);
 	int r = read_old_base(at, &same, err);
 
-	if (r < 0 || (!same && !same_print(intent->base, at->header.base)))
+	if (r == 0 && !same)
+		same = kept && same_print(intent->base, at->header.base);
+	if (r < 0 || !same)
 		return r;
 	memcpy(at->a->base.fingerprint, at->header.base, SHA256_SIZE);
 	return survey(at, intent, ours, err);
@@ -369,7 +381,7 @@ static int look_at_append(
 	int r = read_old_base(at, &same, err);
 
 	if (r == 0)
-		r = compare_base(at, ours, err);
+		r = compare_known(at, at->f->geometry.size, ours, err);
 	if (r < 0 || !*ours)
 		return r;
 	done = same_print(at->a->base.fingerprint, intent->next);
@@ -386,12 +398,15 @@ static int look_at_append(
 	return 0;
 }
 
+/* Flash must be the base to the last used byte that we know. */
 static int look_without_intent(struct attaching *at, bool *ours, struct error *err)
 {
 	bool same = false;
 	int r = read_old_base(at, &same, err);
 
-	return r < 0 || !same ? r : compare_base(at, ours, err);
+	return r < 0 || !same ? r
+			      : compare_known(at, flash_used_end(at->a->flash, &at->a->base),
+					ours, err);
 }
 
 /* The last commit was done but for taking its image over. */
@@ -425,6 +440,21 @@ static const char *why_not_for_this(
 	return "this partition had another size when the changes were staged";
 }
 
+/* The journal rests on what flash shows, whichever of the two it is. */
+static int settle_append(struct attaching *at, const struct intent *intent, struct error *err)
+{
+	struct folder *f = at->f;
+	int r = 0;
+
+	if (flash_is_doubtful(at->a->flash))
+		return 0;
+	if (same_print(f->header.base, intent->next))
+		r = folder_rewrite_journal(f, &f->header, err);
+	if (r == 0)
+		intent_remove(f->dirfd);
+	return r;
+}
+
 /* Staged changes are there: take them up, or hold them. */
 static int take_up(struct attaching *at, struct intent *intent, struct error *err)
 {
@@ -451,16 +481,13 @@ static int take_up(struct attaching *at, struct intent *intent, struct error *er
 	at->header.size = f->header.size;
 	f->header = at->header;
 	folder_recount(f); /* tells junk from what flash shall hold */
-	if (intent && intent_is_light(intent) && !flash_is_doubtful(at->a->flash)) {
-		r = folder_rewrite_journal(f, &f->header, err);
-		if (r < 0)
-			return r;
-		intent_remove(f->dirfd);
-		intent = NULL;
-	}
+	r = intent && intent_is_light(intent) ? settle_append(at, intent, err) : 0;
+	if (r < 0)
+		return r;
 	/* The first commit heals, or writes what waits. */
-	f->change = intent || !load_is_image(f, at->a->base.image->tree);
-	if (intent)
+	f->change = flash_is_mixed(at->a->flash) || flash_is_doubtful(at->a->flash) ||
+		    !load_is_image(f, at->a->base.image->tree);
+	if (intent && f->change)
 		note(at->a, "an earlier update of rom%u was interrupted; it is written again now",
 			f->header.partition);
 	return 0;

@@ -14,7 +14,8 @@ struct base {
 /* Parses the image and takes the fingerprint (FORMAT.md): of its tree, with names, sizes,
  * places and modification times, not of how the records say so. So two images of one
  * partition with the same fingerprint show the same files at the same places, wherever
- * their records stand. Bytes of files take no part. */
+ * their records stand. Bytes of files take no part. -ENODATA where the source does not know
+ * bytes that tell. */
 must_check int base_read(
 	const struct romfs_source *source, struct base *out, struct error *err);
 void base_clear(struct base *b);

@@ -121,7 +121,9 @@ static int save(struct commit *c, struct error *err)
 	if (r < 0)
 		return error_set(err, r, "cannot prepare a commit: %s", strerror(-r));
 	w.places = places;
-	r = fetch_strays(c, err);
+	r = commit_find_twins(c, places, err);
+	if (r == 0)
+		r = fetch_strays(c, err);
 	if (r == 0)
 		r = plan_aim(c, &w, patch, &plan, err);
 	if (r != 0)

@@ -21,6 +21,7 @@ static int survey(struct commit *c, bool again, struct error *err)
 	_cleanup_close_ int next_fd = -1;
 	struct romfs_source now = flash_now_source(c->flash);
 	struct intent intent;
+	struct base shown;
 	struct flash_census census;
 	bool noted = intent_read(c->dirfd, &intent) == 0;
 	bool light = !noted || intent_is_light(&intent);
@@ -36,7 +37,10 @@ static int survey(struct commit *c, bool again, struct error *err)
 	/* What the next survey will find besides the base and a new image. */
 	c->strangers = census.next + census.unknown;
 	/* Not whole, or not known: nothing that could be kept. */
-	if (romfs_parse(&now, &c->parsed, NULL) == 0 && c->parsed->status == ROMFS_VALID)
+	if (base_read(&now, &shown, NULL) < 0)
+		return 0;
+	c->parsed = TAKE_PTR(shown.image);
+	if (c->parsed->status == ROMFS_VALID)
 		c->image = c->parsed;
 	return 0;
 }

@@ -18,6 +18,10 @@ struct wanted {
 must_check int commit_look(struct commit *c, bool again, struct error *err);
 int commit_foreign(struct commit *c, struct error *err);
 
+/* commit_twins.c: finds new content that flash has already, at the same path: `places` then
+ * tells where. The bytes are compared by the board's hashes. */
+must_check int commit_find_twins(struct commit *c, uint64_t *places, struct error *err);
+
 /* commit_step.c: plans with the patch's file. What the board has to be asked for, it is. */
 must_check int commit_plan(struct commit *c, enum romfs_goal goal, const struct wanted *w,
 	struct patch *patch, struct romfs_plan **out, struct error *err);

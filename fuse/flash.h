@@ -90,6 +90,9 @@ struct romfs_source flash_now_source(struct flash *f);
  * does not use; the mirror knows them then. Each is asked once: 1 if any was, else 0. */
 must_check int flash_find_blank(
 	struct flash *f, const struct romfs_image *image, struct error *err);
+/* SHA-256 of up to 64 ranges, as the board holds them. */
+must_check int flash_hash(struct flash *f, const struct dev_extent *v, size_t n,
+	uint8_t (*out)[SHA256_SIZE], struct error *err);
 /* Whether flash may be programmed twice, where neither the kind of memory tells nor was it
  * found out before: a blank page at the end is spent on it. 1: it may, and
  * flash_romfs_geometry says so from now on; 0: it may not, or cannot be told now. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is asked of the board about its free space: which of it is blank, and whether it may
- * be programmed twice. */
+/* What is asked of the board before a plan is made: what its free space holds, what it has
+ * already of what is to be written, and whether it may be programmed twice. */
 #include <errno.h>
 #include <string.h>
 
@@ -87,6 +87,16 @@ int flash_find_blank(struct flash *f, const struct romfs_image *image, struct er
 		any = 1;
 	}
 	return r < 0 ? r : any;
+}
+
+int flash_hash(struct flash *f, const struct dev_extent *v, size_t n,
+	uint8_t (*out)[SHA256_SIZE], struct error *err)
+{
+	int r = n ? flash_connect(f, err) : 0;
+
+	if (r == 0 && n)
+		r = flash_trust(f, err);
+	return r < 0 || n == 0 ? r : dev_target_hash_list(f->target, v, n, out, err);
 }
 
 int flash_probe_twice(struct flash *f, struct error *err)

@@ -165,6 +165,9 @@ static uint64_t head_end(const struct flash *f)
 
 uint64_t flash_used_end(const struct flash *f, const struct base *base)
 {
+	/* The front may lead anywhere, so anything may be to blame. */
+	if (base->image->status == ROMFS_CORRUPT)
+		return f->geometry.size;
 	return MAX(base_used_end(base), head_end(f));
 }
 
@@ -206,10 +209,13 @@ static int compare_for_trust(struct flash *f, unsigned *differs, struct error *e
 {
 	int r;
 
-	if (f->guard && portguard_alone(f->guard))
+	/* While it is in doubt what flash shows, what the mirror knows is all there is to tell
+	 * ours from another's. */
+	if (!f->doubtful && f->guard && portguard_alone(f->guard))
 		return compare_meta(f, count_difference, differs, err);
-	r = flash_compare_known(
-		f, flash_used_end(f, f->base), count_difference, differs, err);
+	r = flash_compare_known(f,
+		f->doubtful ? f->geometry.size : flash_used_end(f, f->base),
+		count_difference, differs, err);
 	if (r == 0 && *differs == 0)
 		flash_vouch(f);
 	return r;

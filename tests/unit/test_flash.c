@@ -225,7 +225,7 @@ static void test_survey(void **state)
 
 	make_mixture(b);
 	assert_int_equal(io_pread_full(b->next_fd, next, BLOCK, BLOCK), 0);
-	assert_int_equal(flash_survey(b->flash, dup(b->next_fd), &census, &b->err), 0);
+	assert_int_equal(flash_survey(b->flash, dup(b->next_fd), false, &census, &b->err), 0);
 	assert_int_equal(census.base, 5);
 	assert_int_equal(census.next, 1);
 	assert_int_equal(census.blank, 1);
@@ -254,7 +254,7 @@ static void test_survey_without_next(void **state)
 	struct flash_census census;
 
 	make_mixture(b);
-	assert_int_equal(flash_survey(b->flash, -1, &census, &b->err), 0);
+	assert_int_equal(flash_survey(b->flash, -1, false, &census, &b->err), 0);
 	assert_int_equal(census.next, 0);
 	assert_int_equal(census.unknown, 2);
 }
@@ -269,7 +269,7 @@ static void test_survey_fails(void **state)
 	flash_set_mixed(b->flash);
 	assert_int_equal(flash_disconnect(b->flash, NULL), 0);
 	fakeboard.open_result = -ENODEV;
-	assert_int_equal(flash_survey(b->flash, dup(b->next_fd), &census, &b->err), -ENODEV);
+	assert_int_equal(flash_survey(b->flash, dup(b->next_fd), false, &census, &b->err), -ENODEV);
 	assert_true(flash_is_mixed(b->flash));
 	assert_false(flash_holds_base(b->flash, 0, 1));
 }
@@ -295,7 +295,21 @@ static struct romfs_op ops[] = {
 	{.kind = ROMFS_OP_PROGRAM, .off = 0, .len = 4, .src = 0},
 	{.kind = ROMFS_OP_CHECK, .off = 0, .len = 4, .src = 0},
 };
-static const struct romfs_plan plan = {.ops = ops, .n_ops = ARRAY_SIZE(ops)};
+static struct romfs_extent touched[] = {{0, 4}, {BLOCK, 2 * BLOCK}};
+static const struct romfs_plan plan = {.ops = ops,
+	.n_ops = ARRAY_SIZE(ops),
+	.way = ROMFS_WAY_REPLACE,
+	.touched = touched,
+	.n_touched = ARRAY_SIZE(touched)};
+
+static int execute(
+	struct bed *b, const struct romfs_plan *p, struct flash_progress *progress)
+{
+	const struct romfs_source want = romfs_source_fd(&b->next_fd, SIZE);
+
+	return flash_execute(b->flash, p, b->next_fd, &want, progress, &b->err);
+}
+
 
 static void make_plan(struct bed *b)
 {
@@ -316,7 +330,7 @@ static void test_execute(void **state)
 	make_plan(b);
 	memset(fakeboard.flash + BLOCK, 0, 2 * BLOCK);
 	assert_int_equal(
-		flash_execute(b->flash, &plan, b->next_fd, &progress, &b->err), 0);
+		execute(b, &plan, &progress), 0);
 	assert_int_equal(io_pread_full(b->next_fd, next, SIZE, 0), 0);
 	assert_memory_equal(fakeboard.flash, next, SIZE);
 	assert_int_equal(fakeboard.finishes, 1);
@@ -336,7 +350,7 @@ static void test_execute_verifies_before_the_last(void **state)
 	fakeboard.fault_count = 1;
 	fakeboard.fault = FAKEBOARD_SILENT;
 	assert_int_equal(
-		flash_execute(b->flash, &plan, b->next_fd, &progress, &b->err), -EIO);
+		execute(b, &plan, &progress), -EIO);
 	assert_int_equal(fakeboard.programs, 1);
 	assert_int_equal(fakeboard.flash[0], 0xFF);
 	assert_int_equal(fakeboard.finishes, 0);
@@ -353,7 +367,7 @@ static void test_execute_verifies_the_last(void **state)
 	fakeboard.fault_count = 1;
 	fakeboard.fault = FAKEBOARD_SILENT;
 	assert_int_equal(
-		flash_execute(b->flash, &plan, b->next_fd, &progress, &b->err), -EIO);
+		execute(b, &plan, &progress), -EIO);
 }
 
 /* A neighbour that was erased along with a block is found. */
@@ -365,7 +379,7 @@ static void test_execute_verifies_neighbours(void **state)
 	make_plan(b);
 	fakeboard.flash[3 * BLOCK + 7] = 0;
 	assert_int_equal(
-		flash_execute(b->flash, &plan, b->next_fd, &progress, &b->err), -EIO);
+		execute(b, &plan, &progress), -EIO);
 	assert_int_equal(fakeboard.flash[0], 0xFF);
 }
 
@@ -376,7 +390,7 @@ static void test_execute_nothing(void **state)
 	struct flash_progress progress = {0};
 
 	assert_int_equal(
-		flash_execute(b->flash, &nothing, b->next_fd, &progress, &b->err), 0);
+		execute(b, &nothing, &progress), 0);
 	assert_int_equal(fakeboard.opens, 0);
 	assert_false(flash_is_mixed(b->flash));
 }
