@@ -44,6 +44,25 @@ static int tidy(struct compact *c, enum commit_aim aim, struct error *err)
 	return MIN(r, 0);
 }
 
+/* Memory that is erased from its start only gets room behind the tree by being written anew. */
+static int lay_out_anew(struct compact *c, struct error *err)
+{
+	const struct rework_step step = {.aim = COMMIT_ANEW};
+	const struct dev_geometry *g = flash_geometry(c->rework.attached.flash);
+	int r = 0;
+
+	if (g->prefix_erase && c->before.dead + c->before.mixed >= g->erase_block)
+		r = rework_commit(&c->rework, &step, err);
+	return MIN(r, 0);
+}
+
+static int make_room(struct compact *c, struct error *err)
+{
+	int r = lay_out_anew(c, err);
+
+	return r < 0 ? r : tidy(c, COMMIT_TIDY, err);
+}
+
 static int pack(struct compact *c, struct error *err)
 {
 	static const struct romfs_pack_options options; /* mpremote's */
@@ -80,7 +99,7 @@ static int run_compact(void *ctx, struct error *err)
 	if (r == 0)
 		r = rework_usage(w, &c->before, err);
 	if (r == 0)
-		r = c->packed ? pack(c, err) : tidy(c, COMMIT_TIDY, err);
+		r = c->packed ? pack(c, err) : make_room(c, err);
 	if (r == 0)
 		r = rework_usage(w, &c->after, err);
 	rest = rework_rest(w, r == 0 ? err : NULL);
