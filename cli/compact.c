@@ -44,10 +44,11 @@ static int tidy(struct compact *c, enum commit_aim aim, struct error *err)
 	return MIN(r, 0);
 }
 
-/* Memory that is erased from its start only gets room behind the tree by being written anew. */
-static int lay_out_anew(struct compact *c, struct error *err)
+/* Memory that is erased from its start only has room again when all of it was written anew, as
+ * tight as can be. The next save appends to that. */
+static int write_anew(struct compact *c, struct error *err)
 {
-	const struct rework_step step = {.aim = COMMIT_ANEW};
+	const struct rework_step step = {.aim = COMMIT_PACK};
 	const struct dev_geometry *g = flash_geometry(c->rework.attached.flash);
 	int r = 0;
 
@@ -58,7 +59,7 @@ static int lay_out_anew(struct compact *c, struct error *err)
 
 static int make_room(struct compact *c, struct error *err)
 {
-	int r = lay_out_anew(c, err);
+	int r = write_anew(c, err);
 
 	return r < 0 ? r : tidy(c, COMMIT_TIDY, err);
 }
@@ -207,12 +208,7 @@ static int run(struct compact *c, const char *path)
 		r = error_set(&err, -ENODATA, "%s: there is nothing to make compact", path);
 	if (r == 0)
 		r = report(c, &err);
-	rework_close(&c->rework);
-	if (r < 0) {
-		fflush(stdout);
-		return cli_fail(&cmd_compact_command, &err);
-	}
-	return cli_finish(&cmd_compact_command);
+	return rework_end(&c->rework, r, &err);
 }
 
 static int cmd_compact(int argc, char **argv)

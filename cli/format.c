@@ -63,7 +63,10 @@ static int confirm(struct format *f, struct error *err)
 static int run_format(void *ctx, struct error *err)
 {
 	struct rework *w = ctx;
-	int r = folder_empty(w->attached.folder, err);
+	int r;
+
+	w->begun = true;
+	r = folder_empty(w->attached.folder, err);
 
 	flash_forgive(w->attached.flash);
 	if (r == 0)
@@ -132,8 +135,7 @@ static int run(struct format *f, const char *path)
 		return cli_fail(&cmd_format_command, &err);
 	}
 	r = work(f, &err);
-	rework_close(&f->rework);
-	return r < 0 ? cli_fail(&cmd_format_command, &err) : cli_finish(&cmd_format_command);
+	return rework_end(&f->rework, r, &err);
 }
 
 static int cmd_format(int argc, char **argv)

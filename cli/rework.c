@@ -87,6 +87,13 @@ static int run_attach(void *ctx, struct error *err)
 	return attach(&options, &op->w->attached, err);
 }
 
+static void close_all(struct rework *w)
+{
+	handover_done(&w->handover);
+	attached_clear(&w->attached);
+	task_free(w->task);
+}
+
 int rework_open(const struct rework_options *o, struct rework *w, struct error *err)
 {
 	struct opening op = {.o = o, .w = w};
@@ -99,7 +106,7 @@ int rework_open(const struct rework_options *o, struct rework *w, struct error *
 	if (r == 0)
 		r = task_run(w->task, &work, err);
 	if (r < 0) {
-		rework_close(w);
+		close_all(w);
 		return r;
 	}
 	w->handover = (struct handover){.folder = w->attached.folder,
@@ -108,11 +115,28 @@ int rework_open(const struct rework_options *o, struct rework *w, struct error *
 	return 0;
 }
 
-void rework_close(struct rework *w)
+/* Whether the next mount has something to do. */
+static bool has_rest(const struct rework *w)
 {
-	handover_done(&w->handover);
-	attached_clear(&w->attached);
-	task_free(w->task);
+	const struct flash *flash = w->attached.flash;
+
+	return folder_is_staged(w->attached.folder) || flash_is_mixed(flash) ||
+	       flash_is_doubtful(flash) || handover_is_open(&w->handover);
+}
+
+int rework_end(struct rework *w, int r, const struct error *err)
+{
+	int code;
+
+	fflush(stdout);
+	code = r < 0 ? cli_fail(w->command, err) : cli_finish(w->command);
+	if (r < 0 && w->begun && has_rest(w))
+		fprintf(stderr,
+			"romount %s: it is finished when this partition is mounted, or by the "
+			"same command again\n",
+			w->command->name);
+	close_all(w);
+	return code;
 }
 
 void rework_name(const struct rework *w, char *out, size_t cap)
@@ -198,6 +222,8 @@ int rework_commit(struct rework *w, const struct rework_step *step, struct error
 	bool again = true;
 	int r = 0;
 
+	w->begun = true;
+
 	while (r >= 0 && again) {
 		struct commit *c;
 
@@ -213,11 +239,11 @@ int rework_commit(struct rework *w, const struct rework_step *step, struct error
 /* What a mount has left there is over: `romount info` shall not tell that files wait. */
 static void save_status(const struct rework *w)
 {
-	const struct folder *f = w->attached.folder;
 	const struct state_line lines[] = {{.key = "state", .value = "on flash"}};
 
-	if (!folder_is_staged(f) && !flash_is_mixed(w->attached.flash))
-		(void)!state_write_status(f->dirfd, lines, ARRAY_SIZE(lines));
+	if (!has_rest(w))
+		(void)!state_write_status(
+			w->attached.folder->dirfd, lines, ARRAY_SIZE(lines));
 }
 
 int rework_rest(struct rework *w, struct error *err)

@@ -31,6 +31,7 @@ struct rework {
 	struct handover handover;
 	struct flash_progress progress;
 	atomic_uint_fast64_t erased_blocks, programmed_bytes; /* by all commits so far */
+	bool begun; /* something is written, or staged */
 	const char *path;
 	const struct cli_command *command;
 	struct log_sink log;
@@ -39,7 +40,8 @@ struct rework {
 /* The options must outlive it. Asks the board, takes the state directory's lock. */
 must_check int rework_open(
 	const struct rework_options *o, struct rework *w, struct error *err);
-void rework_close(struct rework *w);
+/* Tells how it ended (`r`), with what is left to do, and closes: the exit code. */
+must_check int rework_end(struct rework *w, int r, const struct error *err);
 
 /* "rom0 of MACHINE", or the image's name; printable. */
 void rework_name(const struct rework *w, char *out, size_t cap);

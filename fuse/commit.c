@@ -67,7 +67,7 @@ static int find_places(struct commit *c, uint64_t **out)
 		const struct romfs_node *n = romfs_tree_node(tree, i);
 		const struct content *content = &c->snapshot->items[n->user].content;
 
-		places[i] = content->kind == CONTENT_BASE && c->aim != COMMIT_ANEW &&
+		places[i] = content->kind == CONTENT_BASE &&
 					    flash_holds_base(c->flash, content->off, n->size)
 				    ? content->off
 				    : ROMFS_NO_OFFSET;

@@ -26,8 +26,7 @@ enum commit_outcome {
 
 enum commit_aim {
 	COMMIT_SAVE, /* the snapshot, as gently as there is room for */
-	COMMIT_ANEW, /* the snapshot, laid out as if flash had nothing of it: what it shows is
-		      * given up first */
+	COMMIT_ANEW, /* the snapshot; what flash shows is given up, and its layout with it */
 	COMMIT_PACK, /* the snapshot, as romfs_pack writes it */
 	/* Without a snapshot, one step, `tidied` where it was made: */
 	COMMIT_ERASE, /* dead blocks are erased, however many there are */
