@@ -188,6 +188,12 @@ static int report(const struct compact *c, struct error *err)
 
 /* --- the command -------------------------------------------------------------------- */
 
+static bool has_tree(const struct rework *w)
+{
+	return w->attached.base.image->status == ROMFS_VALID ||
+	       folder_is_staged(w->attached.folder);
+}
+
 static int run(struct compact *c, const char *path)
 {
 	const struct task_work work = {
@@ -200,12 +206,12 @@ static int run(struct compact *c, const char *path)
 		r = rework_open(o, &c->rework, &err);
 	if (r < 0)
 		return cli_fail(&cmd_compact_command, &err);
-	fputs(c->rework.attached.notes, stderr);
-	if (c->rework.attached.base.image->status == ROMFS_VALID ||
-		folder_is_staged(c->rework.attached.folder))
-		r = task_run(c->rework.task, &work, &err);
-	else
+	if (!has_tree(&c->rework))
 		r = error_set(&err, -ENODATA, "%s: there is nothing to make compact", path);
+	if (r == 0) {
+		fputs(c->rework.attached.notes, stderr);
+		r = task_run(c->rework.task, &work, &err);
+	}
 	if (r == 0)
 		r = report(c, &err);
 	return rework_end(&c->rework, r, &err);
