@@ -448,6 +448,8 @@ static int settle_append(struct attaching *at, const struct intent *intent, stru
 
 	if (flash_is_doubtful(at->a->flash))
 		return 0;
+	/* What was staged behind the checkpoint stands in it then. */
+	f->header.dirty = true;
 	if (same_print(f->header.base, intent->next))
 		r = folder_rewrite_journal(f, &f->header, err);
 	if (r == 0)

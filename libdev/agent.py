@@ -1,11 +1,22 @@
 # SPDX-License-Identifier: MIT
 # The agent: runs on the board during a session, and speaks the frames that FORMAT.md tells
 # ("The agent's frames") over the binary sides of stdin and stdout. The build makes a C
-# string of it, without comments and with one blank per level. The functions g, h, e and p
-# of the partition come from helpers.c. S is the largest payload; Z says to take deflate.
+# string of it, without comments and with one blank per level. The names d, I, g, h, e and p
+# of the partition come from helpers.c. S is the largest payload; Z says to take deflate; T
+# is how many ms the host may be silent.
 import sys, micropython
 from binascii import crc32 as C
-def a(S,Z):
+def j(f):
+    try:
+        return f()
+    except Exception:
+        return 0
+# What must be the same for a partition to be the one that it was.
+def i():
+    return repr((j(lambda:__import__('machine').unique_id()),sys.version,
+     j(lambda:__import__('os').uname()[4]),I(1),j(lambda:len(d)),
+     j(lambda:d.ioctl(4,0)),j(lambda:d.ioctl(5,0)))).encode()[:500]
+def a(S,Z,T):
     f=sys.stdin.buffer.readinto
     w=sys.stdout.buffer.write
     H=bytearray(20)
@@ -16,6 +27,12 @@ def a(S,Z):
         from io import BytesIO
         from deflate import DeflateIO
         D=memoryview(bytearray(S))
+    Y=j(lambda:__import__('time').sleep_ms)
+    def U():
+        u=__import__('select').poll()
+        u.register(sys.stdin,1)
+        return u
+    U=T and j(U)
     def L(b,i):
         return int.from_bytes(b[i:i+4],'little')
     def K(n):
@@ -30,12 +47,16 @@ def a(S,Z):
         if b:
             w(b)
             w(K(C(b)))
-    l=-1
-    r=t=k=0
+    # The last changes of flash: number of the frame, code, offset.
+    l=[]
+    k=0
     micropython.kbd_intr(-1)
     try:
-        W(1,S)
+        W(2,S,i())
         while 1:
+            if U and not U.poll(T):
+                T=-1
+                break
             R(X[:1])
             # Between frames only a start byte counts; 32 times Ctrl-C ends the agent.
             if H[0]!=165:
@@ -54,7 +75,9 @@ def a(S,Z):
             n=L(H,8)
             x=L(H,12)
             # The payload is taken off the line before anything can fail.
-            if q in 'PZ':
+            if q in 'PZLW':
+                if q=='W'and Y:
+                    Y(n)
                 R(V[:min(x,S)+4])
                 if x>S or C(V[:x])!=L(B,x):
                     W(-1002)
@@ -62,14 +85,11 @@ def a(S,Z):
             if q=='Q':
                 W(0)
                 break
+            r=t=0
+            b=b''
             try:
-                b=b''
-                if q=='R':
-                    b=g(o,n)
-                elif q=='H':
-                    b=b''.join(h(i,min(x,o+n-i))for i in range(o,o+n,x))
-                # What changes flash is done once, however often it is asked for.
-                elif q in 'EPZ' and s!=l:
+                if q in 'EPZ':
+                    l=l[-3:]+[(s,-1003,0)]
                     if q=='E':
                         r,t=e(o,n)
                     elif q=='P':
@@ -78,9 +98,28 @@ def a(S,Z):
                         if DeflateIO(BytesIO(V[:x]),1,12).readinto(D[:n])!=n:
                             raise ValueError
                         r,t=p(o,D[:n])
-                    l=s
-                W(r if q in'EPZ'else 0,t,b)
+                    l[-1]=s,r,t
+                elif q=='N':
+                    r=-1004
+                    for y in l:
+                        if y[0]==o:
+                            _,r,t=y
+                elif q=='W':
+                    r=0 if Y else -1004
+                else:
+                    # Older numbers come again some day.
+                    l=[]
+                    if q=='R':
+                        b=g(o,n)
+                    elif q=='H':
+                        b=b''.join(h(i,min(x,o+n-i))for i in range(o,o+n,x))
+                    else:
+                        b=b''.join(h(L(B,i),L(B,i+4))for i in range(0,x,8))
+                W(r,t,b)
             except Exception as y:
                 W(-1003,0,repr(y).encode()[:99])
     finally:
         micropython.kbd_intr(3)
+    # Nobody else is there to start the board's program again.
+    if T<0:
+        __import__('machine').reset()

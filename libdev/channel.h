@@ -22,11 +22,18 @@ struct dev_channel_ops {
 		struct error *err);
 	int (*hash)(struct dev_channel *c, uint64_t off, uint64_t len, uint64_t step,
 		uint8_t (*out)[SHA256_SIZE], struct error *err);
+	/* NULL: hash() for each. */
+	int (*hash_list)(struct dev_channel *c, const struct dev_extent *v, size_t n,
+		uint8_t (*out)[SHA256_SIZE], struct error *err);
 	int (*erase)(struct dev_channel *c, uint64_t off, uint64_t len, struct error *err);
 	int (*program)(struct dev_channel *c, uint64_t off, const void *buf, size_t len,
 		struct error *err);
 	/* Back to the raw REPL's prompt. */
 	int (*leave)(struct dev_channel *c, struct error *err);
+	/* The same without waiting for it, before the board is given back. NULL: always there. */
+	void (*quit)(struct dev_channel *c);
+	/* What the board said when the partition was selected; NULL: it says nothing. */
+	const char *(*identity)(struct dev_channel *c);
 	void (*free)(struct dev_channel *c);
 };
 
@@ -36,6 +43,7 @@ struct dev_channel {
 	const struct dev_board_info *info;
 	const struct board_caps *caps;
 	struct dev_geometry geometry; /* of the selected partition */
+	unsigned silence_ms; /* so long the board waits for a host that says nothing */
 	bool refused; /* the last error came from flash: the board still answers */
 	uint64_t refused_at; /* where channel_refused was told of it */
 };
@@ -51,20 +59,26 @@ DEFINE_CLEANUP(struct dev_channel *, dev_channel_free);
 must_check int dev_channel_statements(struct repl *r, const struct dev_board_info *info,
 	const struct board_caps *caps, struct dev_channel **out, struct error *err);
 
-/* -EOPNOTSUPP where the board lacks what the agent needs; the prompt is there again, and
- * statements will do. */
+/* -EOPNOTSUPP, here or when a partition is selected, where the board lacks what the agent
+ * needs; the prompt is there again, and statements will do. `silence_ms`: 0 is a minute. */
 must_check int dev_channel_agent(struct repl *r, const struct dev_board_info *info,
-	const struct board_caps *caps, struct dev_channel **out, struct error *err);
+	const struct board_caps *caps, unsigned silence_ms, struct dev_channel **out,
+	struct error *err);
 
 /* --- shared by the two ---------------------------------------------------------- */
 
 #define CHANNEL_REPLY_MS 3000u /* for the board to answer at all, beside its work */
 
-/* Sends the functions of this partition: g(off,len) gives bytes, e(off,len) erases and
- * and p(off,buf) programs, both giving (error, offset), h(off,len) gives a SHA-256; error is
- * 0, or what the flash function reported. See helpers.c. */
-must_check int channel_send_helpers(struct dev_channel *c, const struct dev_geometry *g,
-	bool buffer, struct error *err);
+/* The functions of c->geometry, in pieces for boards of little memory: g(off,len) gives
+ * bytes, e(off,len) erases and p(off,buf) programs, both giving (error, offset), h(off,len)
+ * gives a SHA-256; error is 0, or what the flash function reported. See helpers.c. The first
+ * takes /rom out of use: VfsRom keeps pointers into flash from the mount on. -EIO: it cannot
+ * be read. */
+must_check int channel_send_helpers(struct dev_channel *c, bool buffer, struct error *err);
+/* All of them as one text, at most `cap` bytes; gives its length. */
+size_t channel_helpers(struct dev_channel *c, bool buffer, char *out, size_t cap);
+/* -EIO where no way of reading is known. */
+must_check int channel_can_read(struct dev_channel *c, bool buffer, struct error *err);
 /* Sends definitions, with a sum. */
 must_check int channel_define(struct dev_channel *c, const char *code, struct error *err);
 /* Runs a statement that holds its own checks and must raise nothing. */

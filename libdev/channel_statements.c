@@ -117,7 +117,7 @@ static int statements_select(struct dev_channel *c, const struct dev_geometry *g
 			(unsigned long long)c->info->heap_free, g->write_unit);
 	r = make_buffers(s, err);
 	if (r == 0)
-		r = channel_send_helpers(c, g, buffer, err);
+		r = channel_send_helpers(c, buffer, err);
 	if (r == 0)
 		r = send_codecs(s, err);
 	return r;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The Python functions that make partitions alike on the board, and what the channels
  * share around them. */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <zlib.h>
@@ -12,6 +13,10 @@
 /* c calls a function of the flash and gives 0 or an error. Ports differ: None and 0 are
  * success; negative numbers, OSError with a number or with a text are not. What else comes
  * back is told as it is, and what else is raised ends the statement. */
+static const char unmounting[] =
+	"import vfs\n"
+	"try:vfs.umount('/rom')\n"
+	"except OSError:pass\n";
 static const char common[] =
 	"import vfs\n"
 	"I=vfs.rom_ioctl\n"
@@ -94,35 +99,72 @@ static const char *operations(enum dev_target_kind kind)
 	}
 }
 
-int channel_send_helpers(struct dev_channel *c, const struct dev_geometry *g, bool buffer,
-	struct error *err)
+static const char *reading(const struct dev_geometry *g, bool buffer)
 {
-	const char *reader = by_blocks;
-	char code[1024];
-	int r;
+	if (!buffer)
+		return by_blocks;
+	return g->has_address && g->size > VIEW_MAX ? by_address : by_view;
+}
 
-	if (buffer)
-		reader = g->has_address && g->size > VIEW_MAX ? by_address : by_view;
-	else if (g->kind != DEV_TARGET_BLOCK)
-		return error_set(err, -EIO, "%s: rom%u cannot be read", repl_name(c->repl),
-			g->number);
-	snprintf(code, sizeof(code), common, g->number, g->erase_block);
-	r = channel_define(c, code, err);
-	if (r == 0) {
-		snprintf(code, sizeof(code), "%s%s", reader, operations(g->kind));
-		r = channel_define(c, code, err);
-	}
-	if (r == 0) {
-		unsigned piece = g->kind == DEV_TARGET_BLOCK ? g->erase_block
-							     : MAX(4096u, g->write_unit);
+int channel_can_read(struct dev_channel *c, bool buffer, struct error *err)
+{
+	if (buffer || c->geometry.kind == DEV_TARGET_BLOCK)
+		return 0;
+	return error_set(err, -EIO, "%s: rom%u cannot be read", repl_name(c->repl),
+		c->geometry.number);
+}
 
-		snprintf(code, sizeof(code), programming, piece, piece);
-		r = channel_define(c, code, err);
+#define PIECES 5u
+#define PIECE_BYTES 1024u
+
+static size_t piece(struct dev_channel *c, bool buffer, unsigned n, char *out, size_t cap)
+{
+	const struct dev_geometry *g = &c->geometry;
+	unsigned inside = g->kind == DEV_TARGET_BLOCK ? g->erase_block
+						      : MAX(4096u, g->write_unit);
+	int len = 0;
+
+	switch (n) {
+	case 0:
+		len = snprintf(out, cap, "%s", c->caps->umountable ? unmounting : "");
+		break;
+	case 1:
+		len = snprintf(out, cap, common, g->number, g->erase_block);
+		break;
+	case 2:
+		len = snprintf(out, cap, "%s%s", reading(g, buffer), operations(g->kind));
+		break;
+	case 3:
+		len = snprintf(out, cap, programming, inside, inside);
+		break;
+	case 4:
+		out[0] = '\0';
+		if (c->info->has_hashlib)
+			len = snprintf(
+				out, cap, hashing, buffer ? IN_PLACE_PIECE : COPY_PIECE);
+		break;
 	}
-	if (r == 0 && c->info->has_hashlib) {
-		snprintf(code, sizeof(code), hashing, buffer ? IN_PLACE_PIECE : COPY_PIECE);
-		r = channel_define(c, code, err);
-	}
+	assert(len >= 0 && (size_t)len < cap);
+	return (size_t)len;
+}
+
+size_t channel_helpers(struct dev_channel *c, bool buffer, char *out, size_t cap)
+{
+	size_t len = 0;
+
+	for (unsigned n = 0; n < PIECES; n++)
+		len += piece(c, buffer, n, out + len, cap - len);
+	return len;
+}
+
+int channel_send_helpers(struct dev_channel *c, bool buffer, struct error *err)
+{
+	char code[PIECE_BYTES];
+	int r = channel_can_read(c, buffer, err);
+
+	for (unsigned n = 0; n < PIECES && r == 0; n++)
+		if (piece(c, buffer, n, code, sizeof(code)) > 0)
+			r = channel_define(c, code, err);
 	return r;
 }
 

@@ -8,7 +8,6 @@
 #include <sys/random.h>
 
 #include "libdev/checked.h"
-#include "libdev/quirks.h"
 #include "util/text.h"
 
 /* P prints what a function gives as key=value, and sums it up; a function that raises prints
@@ -361,12 +360,10 @@ static int segment_facts(struct repl *r, const struct answers *a, struct quirk_f
 	return 0;
 }
 
-/* A partition that makes no sense is left out, and its reason kept: the others may do. */
-static int learn_segment(struct asker *k, unsigned n, struct dev_board_info *info,
+static int learn_segment(struct asker *k, unsigned n, const struct dev_board_info *info,
 	struct board_caps *caps, struct error *err)
 {
 	struct quirk_facts f = {.number = n};
-	struct error reason = {0};
 	const struct quirk *q;
 	struct answers a;
 	char code[sizeof(ask_segment) + 8];
@@ -393,14 +390,32 @@ static int learn_segment(struct asker *k, unsigned n, struct dev_board_info *inf
 	}
 	log_to(repl_log(k->r), LOG_DEBUG, "%s: rom%u: quirks of \"%s\"", repl_name(k->r), n,
 		q->why);
-	if (quirk_geometry(q, &f, &info->partitions[info->n_partitions], &reason) < 0) {
-		snprintf(caps->segments[n].reason, sizeof(caps->segments[n].reason), "%.159s",
-			reason.text);
-		return 0;
-	}
-	caps->segments[n].usable = true;
-	caps->segments[n].index = info->n_partitions++;
+	caps->segments[n].present = true;
+	caps->segments[n].facts = f;
 	return 0;
+}
+
+/* A partition that makes no sense is left out, and its reason kept: the others may do. */
+void learn_partitions(struct dev_board_info *info, struct board_caps *caps)
+{
+	info->n_partitions = 0;
+	for (unsigned n = 0; n < DEV_PARTITIONS_MAX; n++) {
+		const struct quirk_facts *f = &caps->segments[n].facts;
+		struct error reason = {0};
+		const struct quirk *q;
+
+		caps->segments[n].usable = false;
+		if (!caps->segments[n].present)
+			continue;
+		q = quirk_find(info->platform, info->machine, f->has_address, f->address);
+		if (quirk_geometry(q, f, &info->partitions[info->n_partitions], &reason) < 0) {
+			snprintf(caps->segments[n].reason, sizeof(caps->segments[n].reason),
+				"%.159s", reason.text);
+			continue;
+		}
+		caps->segments[n].usable = true;
+		caps->segments[n].index = info->n_partitions++;
+	}
 }
 
 int learn_board(struct repl *r, struct dev_board_info *info, struct board_caps *caps,
@@ -409,6 +424,8 @@ int learn_board(struct repl *r, struct dev_board_info *info, struct board_caps *
 	struct asker k = {.r = r, .caps = caps, .deadline = deadline};
 	int e = prove(r, deadline, err);
 
+	memset(info, 0, sizeof(*info));
+	memset(caps, 0, sizeof(*caps));
 	if (e == 0)
 		e = checked_setup(r, &caps->checked, deadline, err);
 	if (e == 0)
@@ -420,5 +437,7 @@ int learn_board(struct repl *r, struct dev_board_info *info, struct board_caps *
 	for (unsigned n = 0; e == 0 && info->has_rom_ioctl && (int)n < info->segments &&
 			     n < DEV_PARTITIONS_MAX; n++)
 		e = learn_segment(&k, n, info, caps, err);
+	if (e == 0)
+		learn_partitions(info, caps);
 	return e;
 }

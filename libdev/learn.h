@@ -3,6 +3,7 @@
  * heap) whose answers are lines of key=value, read strictly. */
 #pragma once
 
+#include "libdev/quirks.h"
 #include "libdev/repl.h"
 #include "libdev/session.h"
 
@@ -14,6 +15,8 @@ struct board_caps {
 	bool kbd_intr; /* micropython.kbd_intr */
 	bool umountable; /* vfs.umount */
 	struct {
+		bool present;	 /* `facts` hold */
+		struct quirk_facts facts;
 		bool buffer;	 /* memoryview(segment) works */
 		bool usable;	 /* has a geometry in info->partitions */
 		unsigned index;	 /* its place there */
@@ -25,6 +28,9 @@ struct board_caps {
  * Python. */
 must_check int learn_board(struct repl *r, struct dev_board_info *info,
 	struct board_caps *caps, deadline_t deadline, struct error *err);
+
+/* The part of it that needs no board: partitions and reasons, from the facts. */
+void learn_partitions(struct dev_board_info *info, struct board_caps *caps);
 
 /* Decimal, with an optional minus sign, nothing else, within int64_t; else -EPROTO. */
 must_check int learn_number(const char *text, int64_t *out);

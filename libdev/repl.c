@@ -109,9 +109,10 @@ void repl_unread(struct repl *r)
 	r->head--;
 }
 
-int repl_write(struct repl *r, const void *buf, size_t len)
+int repl_write(struct repl *r, const void *buf, size_t len, uint64_t busy_ms)
 {
-	return r->t->ops->write(r->t, buf, len, deadline_in(2000 + 2 * repl_line_ms(r, len)));
+	return r->t->ops->write(
+		r->t, buf, len, deadline_in(2000 + busy_ms + 2 * repl_line_ms(r, len)));
 }
 
 void repl_discard(struct repl *r)
@@ -188,7 +189,7 @@ static int paste(struct repl *r, const char *code, size_t len, deadline_t deadli
 		int c = get(r, free_bytes ? 0 : deadline);
 
 		if (c == 0x04)
-			return repl_write(r, "\x04", 1);
+			return repl_write(r, "\x04", 1, 0);
 		if (c == 0x01) {
 			if (grants-- == 0)
 				return -EPROTO;
@@ -202,7 +203,7 @@ static int paste(struct repl *r, const char *code, size_t len, deadline_t deadli
 		else if (c < 0) {
 			size_t n = MIN(len, free_bytes);
 
-			e = repl_write(r, code, n);
+			e = repl_write(r, code, n, 0);
 			if (e < 0)
 				return e;
 			code += n;
@@ -210,7 +211,7 @@ static int paste(struct repl *r, const char *code, size_t len, deadline_t deadli
 			free_bytes -= n;
 		}
 	}
-	e = repl_write(r, "\x04", 1);
+	e = repl_write(r, "\x04", 1, 0);
 	if (e < 0)
 		return e;
 	return repl_expect(r, &(struct repl_pattern)PATTERN("\x04"), 1,
@@ -225,7 +226,7 @@ static int type(struct repl *r, const char *code, size_t len, deadline_t deadlin
 	while (len) {
 		size_t n = MIN(len, PIECE);
 
-		e = repl_write(r, code, n);
+		e = repl_write(r, code, n, 0);
 		if (e < 0)
 			return e;
 		e = repl_drain(r, PIECE_MS, deadline);
@@ -234,7 +235,7 @@ static int type(struct repl *r, const char *code, size_t len, deadline_t deadlin
 		code += n;
 		len -= n;
 	}
-	e = repl_write(r, "\x04", 1);
+	e = repl_write(r, "\x04", 1, 0);
 	if (e < 0)
 		return e;
 	return repl_expect(r, &(struct repl_pattern)PATTERN("OK"), 1, PASTE_NOISE_MAX,
@@ -250,7 +251,7 @@ static int offer_paste(struct repl *r, deadline_t deadline)
 		/* Firmware that never heard of it resets the line instead. */
 		PATTERN(REPL_BANNER),
 	};
-	int e = repl_write(r, "\x05" "A\x01", 3);
+	int e = repl_write(r, "\x05" "A\x01", 3, 0);
 
 	if (e < 0)
 		return e;

@@ -46,13 +46,17 @@ must_check int repl_start(
 must_check int repl_follow(
 	struct repl *r, deadline_t deadline, struct repl_reply *reply, struct error *err);
 
+/* As repl_enter, where an agent may run that counts Ctrl-C only between two frames. */
+must_check int repl_recover(struct repl *r, deadline_t deadline, struct error *err);
+
 /* Leaves raw mode and soft-resets the board, so that its program starts again. 0 when the
  * board said that it did. `lost` says that the prompt was lost: it is searched first. */
 int repl_leave(struct repl *r, bool lost, deadline_t deadline, struct error *err);
 
-/* Exactly `len` bytes, or -errno. */
+/* Exactly `len` bytes, or -errno. Writing has a deadline of its own, to which `busy_ms` comes
+ * in which the board may take nothing. */
 must_check int repl_read(struct repl *r, void *buf, size_t len, deadline_t deadline);
-must_check int repl_write(struct repl *r, const void *buf, size_t len);
+must_check int repl_write(struct repl *r, const void *buf, size_t len, uint64_t busy_ms);
 /* Takes back the last byte of a repl_read that succeeded. */
 void repl_unread(struct repl *r);
 /* Drops what has come in. */

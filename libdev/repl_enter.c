@@ -12,6 +12,7 @@
  * then those 32. Ours are at most 16 KiB and a little long. */
 #define FILLER 0x03
 #define FILLER_MAX (16384u + 256u)
+#define RESET_MS 1000u /* until the board says that it restarts */
 
 static const struct repl_pattern banner = PATTERN(REPL_BANNER);
 
@@ -23,7 +24,7 @@ static int settle(struct repl *r, unsigned asked, deadline_t deadline)
 
 static int ask(struct repl *r, const char *bytes, unsigned wait_ms, deadline_t deadline)
 {
-	int e = repl_write(r, bytes, strlen(bytes));
+	int e = repl_write(r, bytes, strlen(bytes), 0);
 
 	if (e < 0)
 		return e;
@@ -36,7 +37,7 @@ static int ask(struct repl *r, const char *bytes, unsigned wait_ms, deadline_t d
 static int interrupt(struct repl *r, deadline_t deadline)
 {
 	for (unsigned i = 0; i < 3; i++) {
-		int e = repl_write(r, "\x03", 1);
+		int e = repl_write(r, "\x03", 1, 0);
 
 		if (e < 0)
 			return e;
@@ -106,34 +107,43 @@ int repl_enter(struct repl *r, deadline_t deadline, struct error *err)
 		r->t->name, (double)ms / 1000);
 }
 
-/* What follows is told to a board that may be beyond listening: all of it is tried, and
+int repl_recover(struct repl *r, deadline_t deadline, struct error *err)
+{
+	char end_agent[64];
+
+	memset(end_agent, FILLER, sizeof(end_agent));
+	if (repl_write(r, end_agent, sizeof(end_agent), 0) < 0)
+		log_to(r->log, LOG_DEBUG, "%s: takes no more bytes", r->t->name);
+	return repl_enter(r, deadline, err);
+}
+
+/* Both at once: what follows the first is read when the board is there. */
+static int reset(struct repl *r, deadline_t deadline)
+{
+	static const struct repl_pattern reboot = PATTERN("soft reboot");
+	int e = repl_write(r, "\x02\x04", 2, 0);
+
+	return e < 0 ? e : repl_expect(r, &reboot, 1, REPL_SCAN_CAP, deadline);
+}
+
+/* What is told here goes to a board that may be beyond listening: all of it is tried, and
  * only the answer to the soft reset decides. */
 int repl_leave(struct repl *r, bool lost, deadline_t deadline, struct error *err)
 {
-	static const struct repl_pattern prompt = PATTERN(">>> ");
-	static const struct repl_pattern reboot = PATTERN("soft reboot");
-	int e;
+	int e = -EPROTO;
 
-	if (lost) {
-		char end_agent[64];
-
-		memset(end_agent, FILLER, sizeof(end_agent));
-		if (repl_write(r, end_agent, sizeof(end_agent)) < 0)
-			log_to(r->log, LOG_DEBUG, "%s: takes no more bytes", r->t->name);
-		e = repl_enter(r, deadline - MIN((uint64_t)deadline_left(deadline), 1000u), NULL);
-		if (e < 0 && hopeless(e))
-			return error_set(err, e, "%s: %s", r->t->name, strerror(-e));
+	if (!lost)
+		e = reset(r, MIN(deadline, deadline_in(RESET_MS)));
+	if (e < 0 && !hopeless(e)) {
+		e = repl_recover(
+			r, deadline - MIN((uint64_t)deadline_left(deadline), RESET_MS), NULL);
+		if (e >= 0 || !hopeless(e))
+			e = reset(r, deadline);
 	}
-	e = repl_write(r, "\x02", 1);
-	/* Programs may have changed sys.ps1, so no prompt is no failure. */
-	if (e == 0)
-		e = repl_expect(r, &prompt, 1, 65536, MIN(deadline, deadline_in(500)));
-	if (e >= 0 || !hopeless(e))
-		e = repl_write(r, "\x04", 1);
-	if (e == 0)
-		e = repl_expect(r, &reboot, 1, REPL_SCAN_CAP, deadline);
 	if (e >= 0)
 		return 0;
+	if (hopeless(e))
+		return error_set(err, e, "%s: %s", r->t->name, strerror(-e));
 	return error_set(err, e, "%s: the board did not confirm that it restarts its "
 		"program (%s); press its reset button", r->t->name, strerror(-e));
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "libdev/channel.h"
-#include "libdev/checked.h"
+#include "libdev/known.h"
 #include "libdev/learn.h"
 #include "libdev/repl.h"
 
@@ -23,14 +23,14 @@ struct dev_session {
 	struct dev_channel *channel;
 	struct dev_session_options options;
 	int selected; /* partition that the channel works on; -1: none */
-	bool unmounted;
+	int proven; /* `info` is of an earlier session, and true of this partition; -1: own */
+	bool entered; /* there was a prompt */
 	bool lost; /* the prompt is not where it should be */
 };
 
 struct board_target {
 	struct dev_target base;
 	struct dev_session *session;
-	bool buffer;
 };
 
 /* --- targets ---------------------------------------------------------------------- */
@@ -47,88 +47,55 @@ static int note(struct dev_session *s, int r)
 	return r;
 }
 
-/* A channel on this target's partition: the agent where the board bears it. */
-static int make_channel(struct board_target *t, struct error *err)
+static int use_statements(struct dev_session *s, struct error *err)
 {
-	struct dev_session *s = t->session;
-	int r = -EOPNOTSUPP;
-
-	if (!s->options.no_agent)
-		r = dev_channel_agent(s->repl, &s->info, &s->caps, &s->channel, err);
-	if (r == 0)
-		r = s->channel->ops->select(s->channel, &t->base.geometry, t->buffer, err);
-	if (r != -EOPNOTSUPP)
-		return r;
 	log_to(s->options.log, LOG_DEBUG, "%s: statements instead of the agent",
 		s->transport->name);
 	dev_channel_free(s->channel);
 	s->channel = NULL;
-	r = dev_channel_statements(s->repl, &s->info, &s->caps, &s->channel, err);
-	if (r < 0)
-		return r;
-	return s->channel->ops->select(s->channel, &t->base.geometry, t->buffer, err);
+	return dev_channel_statements(s->repl, &s->info, &s->caps, &s->channel, err);
+}
+
+/* The channel, on this partition: the agent where the board bears it. */
+static int select_partition(struct dev_session *s, unsigned number, struct error *err)
+{
+	const struct dev_geometry *g = &s->info.partitions[s->caps.segments[number].index];
+	bool buffer = s->caps.segments[number].buffer;
+	int r = 0;
+
+	s->selected = -1;
+	if (!s->channel)
+		r = s->options.no_agent
+			    ? -EOPNOTSUPP
+			    : dev_channel_agent(s->repl, &s->info, &s->caps,
+				      s->options.silence_ms, &s->channel, err);
+	if (r == 0)
+		r = s->channel->ops->select(s->channel, g, buffer, err);
+	if (r == -EOPNOTSUPP) {
+		r = use_statements(s, err);
+		if (r == 0)
+			r = s->channel->ops->select(s->channel, g, buffer, err);
+	}
+	if (r == 0)
+		s->selected = (int)number;
+	return r;
 }
 
 static int select_target(struct board_target *t, struct dev_channel **out, struct error *err)
 {
 	struct dev_session *s = t->session;
+	unsigned number = t->base.geometry.number;
 	int r = 0;
 
 	if (s->lost)
 		return error_set(err, -EIO,
 			"%s: the session has failed before; open it again", s->transport->name);
-	if (!s->channel)
-		r = make_channel(t, err);
-	else if (s->selected != (int)t->base.geometry.number)
-		r = s->channel->ops->select(s->channel, &t->base.geometry, t->buffer, err);
+	if (s->selected != (int)number)
+		r = select_partition(s, number, err);
 	if (r < 0)
 		return note(s, r);
-	s->selected = (int)t->base.geometry.number;
 	*out = s->channel;
 	return 0;
-}
-
-/* VfsRom keeps pointers into flash from the mount on: nothing may read there any more. */
-static int unmount(struct dev_session *s, struct error *err)
-{
-	static const char code[] =
-		"import vfs\n"
-		"try:vfs.umount('/rom')\n"
-		"except OSError:pass\n";
-	char out[128];
-	struct repl_reply reply = {.out = out, .cap = sizeof(out)};
-	int r;
-
-	if (s->unmounted || !s->caps.umountable)
-		return 0;
-	r = checked_exec(s->repl, s->caps.checked, code, CHANNEL_REPLY_MS, &reply, err);
-	if (r > 0)
-		r = error_set(err, -EIO, "%s: /rom cannot be unmounted: %s",
-			s->transport->name, reply.exception);
-	if (r < 0)
-		return note(s, r);
-	s->unmounted = true;
-	return 0;
-}
-
-/* The first write of a session: the partition is taken out of use. This needs the prompt,
- * so an agent that runs already is ended; the next operation starts it again. */
-static int select_to_write(struct board_target *t, struct dev_channel **out,
-	struct error *err)
-{
-	struct dev_session *s = t->session;
-	int r;
-
-	if (!s->unmounted && !s->lost) {
-		r = s->channel ? s->channel->ops->leave(s->channel, err) : 0;
-		if (r < 0)
-			return note(s, r);
-		r = unmount(s, err);
-		if (r < 0)
-			return r;
-		s->unmounted = true;
-	}
-	return select_target(t, out, err);
 }
 
 static int board_read(
@@ -151,6 +118,21 @@ static int board_hash(struct dev_target *base, uint64_t off, uint64_t len, uint6
 	return r < 0 ? r : note(t->session, c->ops->hash(c, off, len, step, out, err));
 }
 
+static int board_hash_list(struct dev_target *base, const struct dev_extent *v, size_t n,
+	uint8_t (*out)[SHA256_SIZE], struct error *err)
+{
+	struct board_target *t = board_target_of(base);
+	struct dev_channel *c;
+	int r = select_target(t, &c, err);
+
+	if (r == 0 && c->ops->hash_list)
+		return note(t->session, c->ops->hash_list(c, v, n, out, err));
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = note(t->session,
+			c->ops->hash(c, v[i].off, v[i].len, v[i].len, out + i, err));
+	return r;
+}
+
 /* Of an erase or a program: flash that refuses is told apart from a line that is lost. */
 static int wrote(struct board_target *t, const struct dev_channel *c, int r)
 {
@@ -164,7 +146,7 @@ static int board_erase(
 {
 	struct board_target *t = board_target_of(base);
 	struct dev_channel *c;
-	int r = select_to_write(t, &c, err);
+	int r = select_target(t, &c, err);
 
 	if (r < 0)
 		return r;
@@ -177,7 +159,7 @@ static int board_program(
 {
 	struct board_target *t = board_target_of(base);
 	struct dev_channel *c;
-	int r = select_to_write(t, &c, err);
+	int r = select_target(t, &c, err);
 
 	if (r < 0)
 		return r;
@@ -190,7 +172,7 @@ static int board_try_program(
 {
 	struct board_target *t = board_target_of(base);
 	struct dev_channel *c;
-	int r = select_to_write(t, &c, err);
+	int r = select_target(t, &c, err);
 
 	if (r < 0)
 		return r;
@@ -222,6 +204,7 @@ static void board_free(struct dev_target *base)
 static const struct dev_target_ops board_ops = {
 	.read = board_read,
 	.hash = board_hash,
+	.hash_list = board_hash_list,
 	.erase = board_erase,
 	.program = board_program,
 	.try_program = board_try_program,
@@ -250,11 +233,27 @@ static int no_partition(struct dev_session *s, unsigned number, struct error *er
 	return error_set(err, -ENODEV, "%s", s->caps.segments[number].reason);
 }
 
+/* What an earlier session knew is proven of one partition only. */
+static int learn_anew(struct dev_session *s, struct error *err)
+{
+	int r = s->channel ? s->channel->ops->leave(s->channel, err) : 0;
+
+	dev_channel_free(s->channel);
+	s->channel = NULL;
+	s->selected = s->proven = -1;
+	return r < 0 ? r : learn_board(s->repl, &s->info, &s->caps, deadline_in(LEARN_MS), err);
+}
+
 int dev_session_target(struct dev_session *s, unsigned number, struct dev_target **out,
 	struct error *err)
 {
 	struct board_target *t;
+	int r = 0;
 
+	if (s->proven >= 0 && s->proven != (int)number && !s->lost)
+		r = learn_anew(s, err);
+	if (r < 0)
+		return note(s, r);
 	if (number >= DEV_PARTITIONS_MAX || !s->caps.segments[number].usable)
 		return no_partition(s, number, err);
 	t = calloc(1, sizeof(*t));
@@ -263,7 +262,6 @@ int dev_session_target(struct dev_session *s, unsigned number, struct dev_target
 	t->base.ops = &board_ops;
 	t->base.geometry = s->info.partitions[s->caps.segments[number].index];
 	t->session = s;
-	t->buffer = s->caps.segments[number].buffer;
 	*out = &t->base;
 	return 0;
 }
@@ -283,11 +281,54 @@ DEFINE_CLEANUP(struct dev_session *, session_free);
 
 /* A session that did not come about. Where it was cancelled the board is well, but may be
  * anywhere between the first Ctrl-C and the middle of a statement. */
-static void give_back(struct dev_session *s, bool cancelled)
+static void give_back(struct dev_session *s, bool lost)
 {
 	s->transport->finishing = true;
-	(void)!repl_leave(s->repl, cancelled,
-		deadline_in(cancelled ? CLOSE_MS : GIVE_BACK_MS), NULL);
+	(void)!repl_leave(
+		s->repl, lost, deadline_in(lost ? CLOSE_MS : GIVE_BACK_MS), NULL);
+}
+
+/* Starts the agent by what is known of the board: 1 where it is the one, 0 where it has to
+ * be asked. */
+static int recognise(struct dev_session *s, const struct dev_known *k, struct error *err)
+{
+	int r;
+
+	if (!k || s->options.no_agent)
+		return 0;
+	s->info = k->info;
+	s->caps = k->caps;
+	learn_partitions(&s->info, &s->caps);
+	if (!s->caps.segments[k->number].usable)
+		return 0;
+	r = select_partition(s, k->number, err);
+	if (r < 0)
+		return r;
+	if (!s->channel->ops->identity ||
+		strcmp(s->channel->ops->identity(s->channel), k->identity) != 0)
+		return 0;
+	s->proven = (int)k->number;
+	return 1;
+}
+
+static int get_ready(struct dev_session *s, const struct dev_known *k, struct error *err)
+{
+	int r;
+
+	dev_channel_free(s->channel);
+	s->channel = NULL;
+	r = repl_enter(s->repl, deadline_in(ENTER_MS), err);
+	s->entered = s->entered || r == 0;
+	if (r == 0)
+		r = recognise(s, k, err);
+	return r == 0 ? learn_anew(s, err) : MIN(r, 0);
+}
+
+/* A board that has just come back from something, or takes bytes that somebody else sent,
+ * may be at the prompt and then not do what it is told: once. */
+static bool is_passing(int r)
+{
+	return r == -ETIMEDOUT || r == -EPROTO || r == -EIO;
 }
 
 int dev_session_open_on(struct dev_transport *transport,
@@ -295,6 +336,7 @@ int dev_session_open_on(struct dev_transport *transport,
 	struct error *err)
 {
 	_cleanup_(session_freep) struct dev_session *s = calloc(1, sizeof(*s));
+	struct error first = {0};
 	int r;
 
 	if (!s) {
@@ -303,16 +345,20 @@ int dev_session_open_on(struct dev_transport *transport,
 	}
 	s->transport = transport;
 	s->options = *options;
-	s->selected = -1;
+	s->options.known = NULL;
+	s->selected = s->proven = -1;
 	s->repl = repl_new(transport, options->baud, options->log);
 	if (!s->repl)
 		return error_set(err, -ENOMEM, "out of memory");
-	r = repl_enter(s->repl, deadline_in(ENTER_MS), err);
-	if (r == 0)
-		r = learn_board(s->repl, &s->info, &s->caps, deadline_in(LEARN_MS), err);
+	r = get_ready(s, options->known, &first);
+	if (is_passing(r) && s->entered) {
+		log_to(options->log, LOG_DEBUG, "%s; once more", first.text);
+		error_clear(&first);
+		r = get_ready(s, NULL, &first);
+	}
 	if (r < 0) {
-		give_back(s, r == -ECANCELED);
-		return r;
+		give_back(s, r == -ECANCELED || s->channel);
+		return error_set(err, r, "%s", first.text);
 	}
 	*out = TAKE_PTR(s);
 	return 0;
@@ -333,6 +379,19 @@ const struct dev_board_info *dev_session_info(const struct dev_session *s)
 	return &s->info;
 }
 
+int dev_session_known(const struct dev_session *s, struct dev_known *out)
+{
+	if (s->selected < 0 || !s->channel->ops->identity)
+		return -ENODATA;
+	memset(out, 0, sizeof(*out));
+	out->number = (unsigned)s->selected;
+	snprintf(out->identity, sizeof(out->identity), "%s",
+		s->channel->ops->identity(s->channel));
+	out->info = s->info;
+	out->caps = s->caps;
+	return 0;
+}
+
 int dev_session_close(struct dev_session *s, struct error *err)
 {
 	int r = 0;
@@ -340,8 +399,8 @@ int dev_session_close(struct dev_session *s, struct error *err)
 	if (!s)
 		return 0;
 	s->transport->finishing = true;
-	if (s->channel && !s->lost && s->channel->ops->leave(s->channel, NULL) < 0)
-		s->lost = true;
+	if (s->channel && !s->lost && s->channel->ops->quit)
+		s->channel->ops->quit(s->channel);
 	r = repl_leave(s->repl, s->lost, deadline_in(CLOSE_MS), err);
 	session_free(s);
 	return r;

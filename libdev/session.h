@@ -30,12 +30,20 @@ struct dev_board_info {
 };
 
 struct dev_session;
+struct dev_known; /* see known.h */
 
 struct dev_session_options {
 	unsigned baud;
 	int cancel_fd; /* -1: none */
 	const struct log_sink *log;
 	bool no_agent; /* statements only: for tests, and boards that want it */
+	/* Of an earlier session with the board that is expected here; NULL: none. Only read
+	 * while the session is opened. Where another board, another firmware or another
+	 * partition answers, the session learns as if there were none. */
+	const struct dev_known *known;
+	/* A host that says nothing for so long is taken for dead by the board's agent, which
+	 * then resets the board. 0: a minute. */
+	unsigned silence_ms;
 };
 
 /* Errors, each with a text that says what to do:
@@ -54,7 +62,13 @@ must_check int dev_session_open_on(struct dev_transport *transport,
 	const struct dev_session_options *options, struct dev_session **out,
 	struct error *err);
 
+/* Of this board, now. A later dev_session_target for another partition than the one that
+ * `known` was of asks the board anew, and what this points at changes. */
 const struct dev_board_info *dev_session_info(const struct dev_session *s);
+
+/* What was learnt, for dev_session_options of a later session. -ENODATA where there is
+ * nothing to prove it by: no partition was used yet, or by statements alone. */
+must_check int dev_session_known(const struct dev_session *s, struct dev_known *out);
 
 /* -ENODEV with a sentence that says why this board has no usable partition `number`. The
  * target must be freed before the session is closed. */

@@ -3,21 +3,23 @@
  * given, each on partition N (-p, default 0).
  *
  *   devprobe [-v] [-n] [-p N] PORT [info] [read OFF LEN FILE] [hash OFF LEN STEP]
- *            [erase OFF LEN] [program OFF FILE] [time]
+ *            [erase OFF LEN] [program OFF FILE] [time] [known]
  *
- * -n: no agent. -v: what goes over the line. `time` prints how long the last one took. */
+ * -k FILE: what is known of the board, which `known` writes there. -n: no agent. -v: what
+ * goes over the line. `time` prints how long the last one took. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "libdev/known.h"
 #include "libdev/session.h"
 #include "util/clock.h"
 #include "util/io.h"
 
 static void print_log(void *data, int level, const char *text)
 {
-	fprintf(stderr, "<%d> %s\n", level, text);
+	fprintf(stderr, "%" PRIu64 " <%d> %s\n", clock_ms() % 100000, level, text);
 }
 
 static void print_info(const struct dev_board_info *i)
@@ -38,6 +40,25 @@ static void print_info(const struct dev_board_info *i)
 			g->no_erase ? " no_erase" : "", g->prefix_erase ? " prefix" : "",
 			g->has_address ? g->address : 0, g->erase_ms_max, g->program_ms_max);
 	}
+}
+
+static const char *known_file;
+
+static int write_known(struct dev_session *s)
+{
+	static struct dev_known k;
+	_cleanup_fclose_ FILE *f = fopen(known_file, "w");
+	int r = dev_session_known(s, &k);
+
+	return r < 0 ? r : f ? dev_known_write(f, &k) : -5;
+}
+
+static const struct dev_known *read_known(void)
+{
+	static struct dev_known k;
+	_cleanup_fclose_ FILE *f = known_file ? fopen(known_file, "r") : NULL;
+
+	return f && dev_known_read(f, &k) == 0 ? &k : NULL;
 }
 
 static int do_read(struct dev_target *t, char **a, struct error *err)
@@ -103,6 +124,10 @@ static int run(struct dev_session *s, unsigned number, char **argv, int argc,
 			print_info(dev_session_info(s));
 			continue;
 		}
+		if (strcmp(argv[i], "known") == 0) {
+			r = write_known(s);
+			continue;
+		}
 		if (strcmp(argv[i], "time") == 0) {
 			printf("%" PRIu64 " ms\n", took);
 			continue;
@@ -133,11 +158,13 @@ int main(int argc, char **argv)
 	uint64_t in, out;
 	int opt, r;
 
-	while ((opt = getopt(argc, argv, "+vnp:b:")) != -1) {
+	while ((opt = getopt(argc, argv, "+vnp:b:k:")) != -1) {
 		if (opt == 'v')
 			options.log = &sink;
 		else if (opt == 'n')
 			options.no_agent = true;
+		else if (opt == 'k')
+			known_file = optarg;
 		else if (opt == 'p')
 			number = (unsigned)strtoul(optarg, NULL, 0);
 		else if (opt == 'b')
@@ -147,6 +174,7 @@ int main(int argc, char **argv)
 	}
 	if (optind >= argc)
 		return 2;
+	options.known = read_known();
 	r = dev_session_open(argv[optind], &options, &s, &err);
 	if (r == 0) {
 		r = run(s, number, argv + optind + 1, argc - optind - 1, &err);

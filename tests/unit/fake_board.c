@@ -165,16 +165,74 @@ static void hashes(struct fake_board *b, const uint8_t *head, uint32_t off, uint
 	answer(b, head, 0, 0, out, n);
 }
 
+static void hash_list(struct fake_board *b, const uint8_t *head, const uint8_t *list, uint32_t len)
+{
+	uint8_t out[4096];
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < len && n + 32 <= sizeof(out); i += 8, n += 32)
+		sha256_of(b->flash + bytes_get_le32(list + i), bytes_get_le32(list + i + 4),
+			out + n);
+	answer(b, head, 0, 0, out, n);
+}
+
+/* The last changes of flash. */
+struct done {
+	uint32_t seq, at;
+	int32_t code;
+};
+
+static void work(struct fake_board *b, const uint8_t *head, const uint8_t *payload,
+	struct done last[4])
+{
+	uint32_t off = bytes_get_le32(head + 4), len = bytes_get_le32(head + 8);
+	uint32_t arg = bytes_get_le32(head + 12);
+	struct done found = {.code = -1004};
+
+	switch (head[1]) {
+	case 'E':
+	case 'P':
+		memmove(last, last + 1, 3 * sizeof(*last));
+		last[3].seq = bytes_get_le16(head + 2);
+		last[3].at = off;
+		last[3].code = change(b, (char)head[1], off, len, payload);
+		answer(b, head, last[3].code, off, NULL, 0);
+		return;
+	case 'R':
+		if (b->o.floods_answers)
+			flood_answers(b);
+		answer(b, head, 0, 0, b->flash + off, len);
+		return;
+	case 'H':
+		hashes(b, head, off, len, arg);
+		return;
+	case 'L':
+		hash_list(b, head, payload, arg);
+		return;
+	case 'N':
+		for (unsigned i = 0; i < 4; i++)
+			if (last[i].seq == off)
+				found = last[i];
+		answer(b, head, found.code, found.at, NULL, 0);
+		return;
+	default:
+		answer(b, head, 0, 0, NULL, 0);
+	}
+}
+
 static void agent(struct fake_board *b, uint32_t size)
 {
+	const char *identity = b->o.identity ? b->o.identity : "a fake board";
 	static uint8_t payload[16388];
+	struct done last[4] = {{UINT32_MAX, 0, 0}, {UINT32_MAX, 0, 0}, {UINT32_MAX, 0, 0},
+		{UINT32_MAX, 0, 0}};
 	uint8_t head[20] = {0};
-	uint32_t last = UINT32_MAX, at = 0, fill = 0;
-	int32_t code = 0;
+	uint32_t fill = 0;
 
-	answer(b, head, 1, size, NULL, 0);
+	answer(b, head, 2, size, (const uint8_t *)identity,
+		(uint32_t)strlen(identity));
 	for (;;) {
-		uint32_t off, len, arg;
+		uint32_t arg;
 
 		head[0] = (uint8_t)get_damaged(b);
 		if (head[0] != 0xA5) {
@@ -190,10 +248,8 @@ static void agent(struct fake_board *b, uint32_t size)
 			answer(b, head, -1001, 0, NULL, 0);
 			continue;
 		}
-		off = bytes_get_le32(head + 4);
-		len = bytes_get_le32(head + 8);
 		arg = bytes_get_le32(head + 12);
-		if (head[1] == 'P') {
+		if (strchr("PLW", head[1])) {
 			for (unsigned i = 0; i < arg + 4; i++)
 				payload[i] = (uint8_t)get_damaged(b);
 			if (crc32(0, payload, arg) != bytes_get_le32(payload + arg)) {
@@ -201,23 +257,9 @@ static void agent(struct fake_board *b, uint32_t size)
 				continue;
 			}
 		}
-		if (head[1] == 'P' || head[1] == 'E') {
-			if (bytes_get_le16(head + 2) != last)
-				code = change(b, (char)head[1], off, len, payload);
-			last = bytes_get_le16(head + 2);
-			at = off;
-			answer(b, head, code, at, NULL, 0);
-		} else if (head[1] == 'R' && b->o.floods_answers) {
-			flood_answers(b);
-		} else if (head[1] == 'R') {
-			answer(b, head, 0, 0, b->flash + off, len);
-		} else if (head[1] == 'H') {
-			hashes(b, head, off, len, arg);
-		} else {
-			answer(b, head, 0, 0, NULL, 0);
-			if (head[1] == 'Q')
-				return;
-		}
+		work(b, head, payload, last);
+		if (head[1] == 'Q')
+			return;
 	}
 }
 
@@ -257,6 +299,28 @@ static void say_sum(struct fake_board *b, const char *lines)
 	say(b, out);
 }
 
+/* Takes a program in, whose end says how the agent is to be started. */
+static void bootstrap(struct fake_board *b, const char *code)
+{
+	static char program[8192];
+	size_t len = strtoul(strstr(code, "read(") + 5, NULL, 10);
+	unsigned long sum = strtoul(strstr(code, "!=") + 2, NULL, 10);
+	const char *size;
+
+	say(b, "go\r\n");
+	for (size_t i = 0; i < len; i++)
+		program[i % (sizeof(program) - 1)] = (char)get(b, -1);
+	program[len % sizeof(program)] = '\0';
+	if (crc32(0, (uint8_t *)program, (uInt)len) != sum) {
+		say(b, "\x04Traceback:\r\nValueError: line\r\n\x04>");
+		return;
+	}
+	size = strstr(program, "\nA=");
+	if (size)
+		agent(b, (uint32_t)strtoul(size + 3, NULL, 10));
+	say(b, "\x04\x04>");
+}
+
 static void execute(struct fake_board *b, const char *code)
 {
 	static char inside[65536];
@@ -264,6 +328,7 @@ static void execute(struct fake_board *b, const char *code)
 	unsigned x, y;
 	char out[64];
 
+	b->statements++;
 	if (b->o.state == FAKE_FORGER) {
 		say(b, "OK\x04\x04OK\x04>\x04\x04>");
 		return;
@@ -284,9 +349,8 @@ static void execute(struct fake_board *b, const char *code)
 		say(b, out);
 		return;
 	}
-	if (sscanf(code, "a(%u,", &x) == 1) {
-		agent(b, x);
-		say(b, "\x04\x04>");
+	if (strstr(code, "stdin.buffer.read(")) {
+		bootstrap(b, code);
 		return;
 	}
 	for (const struct fake_rule *r = b->o.rules; r && r->part; r++) {

@@ -43,6 +43,7 @@ struct fake_options {
 	unsigned lost_answer; /* this answer of the agent gets lost; 0: none */
 	const char *noise;    /* printed by the firmware before each answer */
 	bool floods_answers; /* the agent answers a read by what nobody asked, for ever */
+	const char *identity; /* what the agent says that the board is */
 	unsigned fail_frame; /* this change of flash reports -EIO; 0: none */
 };
 
@@ -52,7 +53,7 @@ struct fake_board {
 	struct fake_options o;
 	char port[64];
 	/* What happened; read after fake_stop, or where the other side must be done. */
-	unsigned soft_resets, interrupts, overruns, erases, programs;
+	unsigned soft_resets, interrupts, overruns, erases, programs, statements;
 	uint8_t flash[FAKE_FLASH];
 	unsigned program_count[FAKE_FLASH / 256];
 	enum fake_state state;

@@ -90,6 +90,32 @@ static void test_noise(void **state)
 		.rules = fake_rp2, .noise = "\r\nW (1234) \xA5 wifi: \xA5\xA5 lost\r\n"});
 }
 
+/* Many pieces in one request: as many digests, in the order that was asked for. */
+static void test_hash_list(void **state)
+{
+	static struct dev_extent v[100];
+	static uint8_t got[100][SHA256_SIZE];
+	struct dev_session *s = NULL;
+	struct dev_target *t = NULL;
+	struct error err = {0};
+	uint8_t want[SHA256_SIZE];
+
+	fake_start(&board, &(struct fake_options){.rules = fake_rp2, .damage = 20000, .seed = 5});
+	fill(board.flash, FAKE_FLASH, 77);
+	open_target(&s, &t);
+	for (unsigned i = 0; i < 100; i++)
+		v[i] = (struct dev_extent){(i * 7919u) % (FAKE_FLASH - 3000), 1 + i * 29};
+	if (dev_target_hash_list(t, v, 100, got, &err) < 0)
+		fail_msg("%s", err.text);
+	for (unsigned i = 0; i < 100; i++) {
+		sha256_of(board.flash + v[i].off, v[i].len, want);
+		assert_memory_equal(got[i], want, SHA256_SIZE);
+	}
+	dev_target_free(t);
+	dev_session_close(s, NULL);
+	fake_stop(&board);
+}
+
 static void expect_failure(unsigned fail, const char *word, const char *where)
 {
 	static uint8_t data[32768];
@@ -146,6 +172,7 @@ int main(void)
 		cmocka_unit_test(test_damaged_line),
 		cmocka_unit_test(test_lost_answers),
 		cmocka_unit_test(test_noise),
+		cmocka_unit_test(test_hash_list),
 		cmocka_unit_test(test_flash_errors),
 		cmocka_unit_test(test_flood),
 	};

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "libdev/known.h"
 #include "libdev/repl.h"
 #include "libdev/session.h"
 #include "tests/unit/fake_board.h"
@@ -315,6 +316,175 @@ static void test_cancel_gives_back(void **state)
 	}
 }
 
+/* --- boards that were there before ----------------------------------------------------- */
+
+static struct dev_known known;
+
+static int open_known(const struct dev_known *k, struct dev_session **s, struct error *err)
+{
+	struct dev_session_options options = {.cancel_fd = -1, .known = k};
+
+	memset(err, 0, sizeof(*err));
+	return dev_session_open(board.port, &options, s, err);
+}
+
+/* Uses the partition, and keeps what was learnt. */
+static void use(struct dev_session *s)
+{
+	struct dev_target *t = NULL;
+	struct error err = {0};
+	char buf[16];
+
+	assert_int_equal(dev_session_target(s, 0, &t, &err), 0);
+	assert_int_equal(t->geometry.size, 65536);
+	assert_int_equal(t->geometry.erase_block, 4096);
+	assert_int_equal(dev_target_read(t, 0, buf, sizeof(buf), &err), 0);
+	dev_target_free(t);
+	assert_int_equal(dev_session_known(s, &known), 0);
+}
+
+static void learn(void)
+{
+	struct dev_session *s = NULL;
+	struct error err;
+
+	fake_start(&board, &(struct fake_options){.rules = fake_rp2});
+	assert_int_equal(open_board(&s, &err), 0);
+	assert_int_equal(dev_session_known(s, &known), -ENODATA);
+	use(s);
+	assert_int_equal(dev_session_close(s, &err), 0);
+	fake_stop(&board);
+}
+
+static void test_known(void **state)
+{
+	struct dev_session *s = NULL;
+	struct error err;
+
+	learn();
+	fake_start(&board, &(struct fake_options){.rules = fake_rp2});
+	if (open_known(&known, &s, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_string_equal(dev_session_info(s)->unique_id, "e66138935f6b8a2a");
+	assert_int_equal(dev_session_info(s)->n_partitions, 1);
+	use(s);
+	assert_int_equal(dev_session_close(s, &err), 0);
+	fake_stop(&board);
+	assert_int_equal(board.statements, 1);
+	assert_int_equal(board.soft_resets, 1);
+}
+
+/* What answers now has another identity: all is asked, and that is believed. */
+static void test_known_is_another(void **state)
+{
+	struct fake_rule rules[] = {fake_rp2[0],
+		{"P('heap'", "uid=00000000000000b2\r\nheap=190000\r\n", NULL}, fake_rp2[2],
+		fake_rp2[3], {NULL, NULL, NULL}};
+	struct dev_session *s = NULL;
+	struct error err;
+
+	learn();
+	fake_start(&board, &(struct fake_options){.rules = rules, .identity = "another"});
+	assert_int_equal(open_known(&known, &s, &err), 0);
+	assert_string_equal(dev_session_info(s)->unique_id, "00000000000000b2");
+	use(s);
+	assert_string_equal(known.identity, "another");
+	assert_int_equal(dev_session_close(s, &err), 0);
+	fake_stop(&board);
+}
+
+/* Only the partition that it was learnt with is proven. */
+static void test_known_other_partition(void **state)
+{
+	struct dev_target *t = NULL;
+	struct dev_session *s = NULL;
+	struct error err;
+
+	learn();
+	fake_start(&board, &(struct fake_options){.rules = fake_rp2});
+	known.caps.segments[1] = known.caps.segments[0];
+	known.caps.segments[1].facts.number = 1;
+	assert_int_equal(open_known(&known, &s, &err), 0);
+	assert_int_equal(dev_session_info(s)->n_partitions, 2);
+	assert_int_equal(dev_session_target(s, 1, &t, &err), -ENODEV);
+	assert_int_equal(dev_session_info(s)->n_partitions, 1);
+	use(s);
+	assert_int_equal(dev_session_close(s, &err), 0);
+	fake_stop(&board);
+}
+
+static int read_back(const char *text, size_t len, struct dev_known *out)
+{
+	_cleanup_fclose_ FILE *f = fmemopen((void *)(uintptr_t)text, len, "r");
+
+	return f ? dev_known_read(f, out) : -1;
+}
+
+/* As text and back it is the same; what is cut or damaged is refused. */
+static void test_known_as_text(void **state)
+{
+	static struct dev_known back;
+	_cleanup_free_ char *text = NULL, *bad = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	learn();
+	assert_int_equal(dev_known_write(f, &known), 0);
+	fclose(f);
+	assert_int_equal(read_back(text, len, &back), 0);
+	memset(known.info.partitions, 0, sizeof(known.info.partitions));
+	known.info.n_partitions = 0;
+	known.caps.checked = false;
+	known.caps.segments[0].usable = false;
+	assert_memory_equal(&back.info, &known.info, sizeof(known.info));
+	assert_memory_equal(&back.caps, &known.caps, sizeof(known.caps));
+	assert_string_equal(back.identity, known.identity);
+
+	bad = malloc(len + 1);
+	for (size_t i = 1; i < len; i++)
+		if (read_back(text, i, &back) != -EINVAL)
+			fail_msg("%zu of %zu bytes are enough", i, len);
+	for (size_t i = 0; i < len; i++) {
+		memcpy(bad, text, len);
+		bad[i] = '\x1b';
+		if (read_back(bad, len, &back) != -EINVAL)
+			fail_msg("an escape at %zu is taken", i);
+	}
+	memcpy(bad, text, len);
+	bad[len] = 'x';
+	assert_int_equal(read_back(bad, len + 1, &back), -EINVAL);
+}
+
+static void test_hostile_known(void **state)
+{
+	static const char *const lies[][2] = {
+		{"number 0", "number 8"}, {"number 0", "number -1"}, {"number 0", "number 1"},
+		{"segment 0", "segment 9"}, {"mpy 774", "mpy x"},
+		{"hashlib 1", "hashlib 2"}, {"crc32 1", "crc32 "}, {"count 16", "count 0x10"},
+		{"heap 190000", "heap 99999999999999999999"}, {"end\n", "end\nend\n"},
+		{"block 1", "blok 1"}, {"romount-known 1", "romount-known 2"},
+	};
+	static struct dev_known back;
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	learn();
+	assert_int_equal(dev_known_write(f, &known), 0);
+	fclose(f);
+	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
+		const char *at = strstr(text, lies[i][0]);
+		char bad[4096];
+
+		if (!at)
+			fail_msg("no \"%s\"", lies[i][0]);
+		snprintf(bad, sizeof(bad), "%.*s%s%s", (int)(at - text), text, lies[i][1],
+			at + strlen(lies[i][0]));
+		if (read_back(bad, strlen(bad), &back) != -EINVAL)
+			fail_msg("\"%s\" is taken", lies[i][1]);
+	}
+}
+
 static void test_ports(void **state)
 {
 	struct dev_tty_options options = {.cancel_fd = -1};
@@ -389,6 +559,11 @@ int main(void)
 		cmocka_unit_test(test_unplug),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_cancel_gives_back),
+		cmocka_unit_test(test_known),
+		cmocka_unit_test(test_known_is_another),
+		cmocka_unit_test(test_known_other_partition),
+		cmocka_unit_test(test_known_as_text),
+		cmocka_unit_test(test_hostile_known),
 		cmocka_unit_test(test_ports),
 		cmocka_unit_test(test_holder),
 	};

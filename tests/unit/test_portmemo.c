@@ -175,7 +175,7 @@ static void test_torn(void **state)
 		save(path, text, i);
 		assert_int_equal(portmemo_read(rig.state, IDENTITY, &out), -EUCLEAN);
 	}
-	strcat(text, "x");
+	memcpy(text + len, "x", 2);
 	save(path, text, len + 1);
 	assert_int_equal(portmemo_read(rig.state, IDENTITY, &out), -EUCLEAN);
 	save(path, text, len);
@@ -186,14 +186,13 @@ struct edit {
 	const char *from, *to;
 };
 
-static void replace(char *text, const struct edit *e)
+static void replace(char text[2000], const struct edit *e)
 {
 	char *at = strstr(text, e->from), rest[2000];
 
 	assert_non_null(at);
 	snprintf(rest, sizeof(rest), "%s", at + strlen(e->from));
-	strcpy(at, e->to);
-	strcat(at, rest);
+	snprintf(at, 2000 - (size_t)(at - text), "%s%s", e->to, rest);
 }
 
 static void test_nonsense(void **state)
