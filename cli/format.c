@@ -31,7 +31,8 @@ static void tell_loss(const struct rework *w, char *out, size_t cap)
 		n = snprintf(out, cap, "what is there and no file system (%s)",
 			image->why.text);
 	else
-		out[0] = '\0';
+		n = snprintf(out, cap, "%s",
+			romfs_tree_count(image->tree) > 1 ? "empty folders" : "");
 	if (load.staged)
 		snprintf(out + n, cap - (size_t)n, "%s%u file%s of an earlier mount that "
 			"%s not on flash yet",
@@ -67,11 +68,10 @@ static int run_format(void *ctx, struct error *err)
 
 	w->begun = true;
 	r = folder_empty(w->attached.folder, err);
-
+	if (r < 0)
+		return r;
 	flash_forgive(w->attached.flash);
-	if (r == 0)
-		r = rework_commit(w,
-			&(struct rework_step){.aim = COMMIT_ANEW}, err);
+	r = rework_commit(w, &(struct rework_step){.aim = COMMIT_ANEW}, err);
 	return r < 0 ? r : rework_rest(w, err);
 }
 
