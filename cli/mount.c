@@ -18,6 +18,7 @@
 
 #define ALIGNS_MAX 32u
 #define QUIET_MS 1000u
+#define IDLE_MS 10000u
 #define BUSY_WAIT_MS 10000u
 
 struct mounting {
@@ -30,13 +31,14 @@ struct mounting {
 	int report_fd; /* to the process in front; -1 in the foreground */
 };
 
-enum { OPT_STATE = 256, OPT_QUIET, OPT_ALIGN, OPT_SIZE, OPT_BAUD, OPT_ID, OPT_ASK };
+enum { OPT_STATE = 256, OPT_QUIET, OPT_IDLE, OPT_ALIGN, OPT_SIZE, OPT_BAUD, OPT_ID, OPT_ASK };
 
 static const struct option options[] = {
 	{"partition", required_argument, NULL, 'p'},
 	{"foreground", no_argument, NULL, 'f'},
 	{"state", required_argument, NULL, OPT_STATE},
 	{"quiet", required_argument, NULL, OPT_QUIET},
+	{"idle", required_argument, NULL, OPT_IDLE},
 	{"align", required_argument, NULL, OPT_ALIGN},
 	{"size", required_argument, NULL, OPT_SIZE},
 	{"baud", required_argument, NULL, OPT_BAUD},
@@ -203,6 +205,11 @@ static int take_option(struct mounting *m, int c, char **argv, bool *done)
 		r = target_parse_number(optarg, 3600000, &n);
 		m->plane.quiet_ms = (unsigned)n;
 		break;
+	case OPT_IDLE:
+		if (strcmp(optarg, "never") != 0)
+			r = target_parse_number(optarg, 86400, &n);
+		m->plane.idle_ms = (unsigned)n * 1000;
+		break;
 	case OPT_ALIGN:
 		r = add_align(m, optarg, &err);
 		break;
@@ -252,6 +259,7 @@ int cmd_mount(int argc, char **argv)
 {
 	struct mounting m = {
 		.plane.quiet_ms = QUIET_MS,
+		.plane.idle_ms = IDLE_MS,
 		.plane.attach.flash.busy_wait_ms = BUSY_WAIT_MS,
 		.log = {.write = log_to_stderr},
 		.report_fd = -1,
@@ -303,6 +311,8 @@ const struct cli_command cmd_mount_command = {
 		"  -f, --foreground        stay in the foreground, log to the terminal\n"
 		"      --state DIR         keep staged files below DIR\n"
 		"      --quiet MS          write flash after MS milliseconds without a change\n"
+		"      --idle SECONDS      erase what is not used any more after SECONDS without\n"
+		"                          a change (default 10), or 'never'\n"
 		"      --align PATTERN=N   align the data of files like PATTERN to N bytes\n"
 		"      --size N            an image file may grow to N bytes (as 512k, 2M)\n"
 		"      --baud N            speed of a real serial line (default 115200)\n"

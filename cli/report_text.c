@@ -141,7 +141,8 @@ static void print_wear(const struct occupancy_wear *wear)
 		printf(LABEL "%" PRIu64 " erase%s, %.1f a block; the most worn is block %" PRIu64
 			     " (%u), the least block %" PRIu64 " (%u)\n",
 			"wear", wear->erases, wear->erases == 1 ? "" : "s",
-			(double)wear->erases / (double)wear->blocks, wear->most, wear->most_erases, wear->least, wear->least_erases);
+			(double)wear->erases / (double)wear->blocks, wear->most,
+			wear->most_erases, wear->least, wear->least_erases);
 	if (wear->set_aside)
 		print_set_aside(wear);
 }

@@ -192,7 +192,7 @@ static int make_commit(
 	c->dirfd = f->dirfd;
 	c->pack = step->pack ? step->pack : f->pack;
 	c->aim = step->aim;
-	c->stays = true;
+	atomic_store(&c->linger, true); /* rework_rest ends the session */
 	c->steps = steps;
 	c->progress = &w->progress;
 	*out = c;
@@ -248,8 +248,11 @@ static void save_status(const struct rework *w)
 
 int rework_rest(struct rework *w, struct error *err)
 {
+	int r = flash_disconnect(w->attached.flash, err);
+
+	flash_rest(w->attached.flash);
 	save_status(w);
-	return flash_disconnect(w->attached.flash, err);
+	return r;
 }
 
 int rework_usage(struct rework *w, struct romfs_usage *out, struct error *err)

@@ -699,6 +699,7 @@ int attach(const struct attach_options *options, struct attached *out, struct er
 	free(at.root);
 	if (out->flash) {
 		r2 = flash_disconnect(out->flash, r == 0 ? err : NULL);
+		flash_rest(out->flash);
 		if (r == 0)
 			r = r2;
 	}

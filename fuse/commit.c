@@ -156,6 +156,10 @@ static int tidy_up(struct commit *c, struct error *err)
 		return r;
 	if (c->aim == COMMIT_SAVE && !tidy_is_due(&usage, c->tidying, &c->may_move))
 		return 0;
+	/* Whoever holds the port shall not make others wait behind us. */
+	r = flash_try_connect(c->flash, err);
+	if (r < 0)
+		return r;
 	r = commit_tidy(c, err);
 	if (r == -ENOSPC) {
 		error_clear(err);
@@ -229,6 +233,6 @@ void commit_run(struct worker_job *job)
 	sweep(c->dirfd);
 	/* What was asked for is done or told; a board that cannot be left in good order is
 	 * found so at the next session. The next step goes on in this one. */
-	if (c->result < 0 || (c->outcome != COMMIT_STEP && !c->stays))
+	if (c->result < 0 || (c->outcome != COMMIT_STEP && !atomic_load(&c->linger)))
 		(void)!flash_disconnect(c->flash, NULL);
 }

@@ -41,10 +41,10 @@ struct commit {
 	int dirfd; /* state directory */
 	const struct romfs_pack_options *pack;
 	enum commit_aim aim;
-	bool stays; /* the session goes on after a success: the submitter ends it */
 	struct flash_progress *progress;
 	struct snapshot *snapshot; /* owned; NULL: nothing is to be written, only tidied up,
 				    * with COMMIT_SAVE where tidy.h says that it is due */
+	atomic_bool linger; /* nobody waits: the port may stay open for what follows */
 	bool tidying; /* of those: tidying is under way, and goes on to its end */
 	unsigned steps; /* that came right before, for the same purpose */
 	/* --- the worker's --- */

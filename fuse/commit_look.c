@@ -6,14 +6,6 @@
 
 #include "fuse/commit_private.h"
 
-int commit_foreign(struct commit *c, struct error *err)
-{
-	return error_set(err, -ESTALE,
-		"another program has changed rom%u; what you staged is kept: unmount and mount "
-		"again to see what is there now",
-		flash_geometry(c->flash)->number);
-}
-
 /* Somebody may have had the board between a cut and now, so whatever is strange and not ours
  * is his. `again`: nobody else had it since we wrote. */
 static int survey(struct commit *c, bool again, struct error *err)
@@ -33,7 +25,7 @@ static int survey(struct commit *c, bool again, struct error *err)
 	if (r < 0)
 		return r;
 	if (!again && noted && census.unknown > intent.strangers)
-		return commit_foreign(c, err);
+		return flash_stale_error(c->flash, err);
 	/* What the next survey will find besides the base and a new image. */
 	c->strangers = census.next + census.unknown;
 	/* Not whole, or not known: nothing that could be kept. */
@@ -74,7 +66,7 @@ static int look_again(struct commit *c, struct error *err)
 		c->outcome = COMMIT_STEP;
 		return 1;
 	} else if (now.image->status == ROMFS_VALID) {
-		r = commit_foreign(c, err);
+		r = flash_stale_error(c->flash, err);
 	} else {
 		c->image = NULL; /* a slot that was torn: flash shows no tree at all */
 	}

@@ -16,7 +16,6 @@ struct wanted {
 /* commit_look.c: finds out what flash shows (c->image), whatever has happened to the last
  * commit. 1: that one was complete, and is this job's outcome. */
 must_check int commit_look(struct commit *c, bool again, struct error *err);
-int commit_foreign(struct commit *c, struct error *err);
 
 /* commit_twins.c: finds new content that flash has already, at the same path: `places` then
  * tells where. The bytes are compared by the board's hashes. */

@@ -164,6 +164,7 @@ static int append(struct commit *c, const struct wanted *w, struct patch *patch,
 	if (r < 0)
 		return on_host(r, err);
 	patch_apply(patch, mirror);
+	flash_has_news(c->flash);
 	return 0;
 }
 

@@ -26,6 +26,8 @@ struct committer {
 	uint64_t first_change_us; /* of what is not on flash yet; 0: nothing */
 	uint64_t last_change_us;
 	unsigned retry_ms;
+	sd_event_source *idle; /* when nobody has wanted anything for a while */
+	bool wrote; /* this mount has: what it left is for it to tidy up */
 	struct error err;
 	struct handover handover;
 	unsigned steps; /* made in a row, for what is to be written */
@@ -35,6 +37,9 @@ struct committer {
 };
 
 static void start(struct committer *c);
+static void plan_idle_work(struct committer *c, unsigned in_ms);
+static void arm_idle(struct committer *c, uint64_t at_us);
+static void on_tidied(struct worker_job *j);
 
 static uint64_t now_us(struct committer *c)
 {
@@ -161,6 +166,7 @@ void committer_free(struct committer *c)
 	answer(c, UINT64_MAX, -ECANCELED);
 	sd_event_source_disable_unref(c->timer);
 	sd_event_source_disable_unref(c->watch);
+	sd_event_source_disable_unref(c->idle);
 	handover_done(&c->handover);
 	free(c);
 }
@@ -196,6 +202,8 @@ void committer_sync(struct committer *c, struct committer_waiter *w)
 	}
 	w->next = c->waiters;
 	c->waiters = w;
+	if (c->running)
+		atomic_store(&c->running->linger, false);
 	start(c);
 }
 
@@ -329,8 +337,11 @@ static void on_done(struct worker_job *j)
 	struct committer *c = job->job_ctx;
 	uint64_t change = job->snapshot->change;
 	int r = j->dropped ? -ECANCELED : job->result;
-	bool step;
+	bool step, alone = !c->waiters;
 
+	/* Somebody came to wait when the job had decided to leave the port open. */
+	if (r == 0 && c->waiters && job->outcome != COMMIT_STEP)
+		(void)!flash_disconnect(c->o.flash, NULL);
 	if (r == 0) {
 		answer_early(c, job);
 		r = handover_take(&c->handover, job, &job->err);
@@ -341,6 +352,7 @@ static void on_done(struct worker_job *j)
 	c->erased_blocks += job->erased_blocks;
 	c->programmed_bytes += job->programmed_bytes;
 	c->commits += r == 0 && job->outcome == COMMIT_DONE;
+	c->wrote |= r == 0 && job->outcome != COMMIT_NOTHING;
 	if (r < 0)
 		failed(c, r, &job->err, change);
 	else if (step)
@@ -350,6 +362,8 @@ static void on_done(struct worker_job *j)
 	/* Who asked for what came later has not been told yet. */
 	if (c->waiters && !j->dropped)
 		start(c);
+	if (!j->dropped)
+		plan_idle_work(c, alone ? 0 : c->o.idle_ms);
 	commit_free(job);
 }
 
@@ -414,6 +428,19 @@ static void wait_for_quiet(struct committer *c)
 	worker_submit(c->o.worker, &c->quiet_job, true);
 }
 
+static void submit(struct committer *c, struct commit *job)
+{
+	atomic_init(&job->linger, c->o.idle_ms && !c->waiters);
+	job->flash = c->o.flash;
+	job->base = c->o.base;
+	job->dirfd = c->o.folder->dirfd;
+	job->pack = c->o.folder->pack;
+	job->progress = &c->progress;
+	job->job_ctx = c;
+	c->running = job;
+	worker_submit(c->o.worker, &job->job, false);
+}
+
 static void start(struct committer *c)
 {
 	struct folder *f = c->o.folder;
@@ -442,23 +469,105 @@ static void start(struct committer *c)
 	disarm(c);
 	atomic_store(&c->progress.done, 0);
 	atomic_store(&c->progress.total, 0);
-	job->flash = c->o.flash;
-	job->base = c->o.base;
-	job->dirfd = f->dirfd;
-	job->pack = f->pack;
-	job->progress = &c->progress;
 	job->job.done = on_done;
-	job->job_ctx = c;
 	job->steps = c->steps;
-	c->running = job;
-	worker_submit(c->o.worker, &job->job, false);
+	submit(c, job);
 	c->o.notify(c->o.ctx);
+}
+
+/* --- idle work ------------------------------------------------------------------------- */
+
+/* Only what this mount has left behind, and only while nobody wants anything. */
+static bool may_tidy(const struct committer *c)
+{
+	return c->o.idle_ms && c->wrote && !c->running && !c->waiters && !c->err.code &&
+		is_settled(c);
+}
+
+static void start_tidying(struct committer *c, bool under_way)
+{
+	struct commit *job;
+
+	if (!may_tidy(c) || commit_new(NULL, &job) < 0)
+		return;
+	job->tidying = under_way;
+	job->job.done = on_tidied;
+	(void)flash_was_read(c->o.flash);
+	submit(c, job);
+}
+
+/* A step that found the port held by somebody, or the board gone, is not worth a word; it is
+ * made after the next commit. One that was cut is healed like any commit. */
+static void on_tidied(struct worker_job *j)
+{
+	struct commit *job = container_of(j, struct commit, job);
+	struct committer *c = job->job_ctx;
+	int r = j->dropped ? -ECANCELED : job->result;
+	bool more;
+
+	if (r == 0)
+		r = handover_take(&c->handover, job, &job->err);
+	c->running = NULL;
+	c->erased_blocks += job->erased_blocks;
+	c->programmed_bytes += job->programmed_bytes;
+	more = r == 0 && job->tidied;
+	if (r < 0 && !j->dropped && (!is_flash_well(c) || handover_is_open(&c->handover)))
+		failed(c, r, &job->err, UINT64_MAX);
+	commit_free(job);
+	if (j->dropped)
+		return;
+	if (c->waiters)
+		start(c);
+	else if (!is_settled(c))
+		committer_changed(c);
+	else if (more && flash_was_read(c->o.flash))
+		plan_idle_work(c, c->o.idle_ms);
+	else if (more)
+		start_tidying(c, true);
+}
+
+static int on_idle(sd_event_source *s, uint64_t us, void *data)
+{
+	struct committer *c = data;
+	uint64_t due = c->last_change_us + (uint64_t)c->o.idle_ms * 1000;
+
+	(void)s;
+	if (us < due)
+		arm_idle(c, due);
+	else
+		start_tidying(c, false);
+	return 0;
+}
+
+static void arm_idle(struct committer *c, uint64_t at_us)
+{
+	int r;
+
+	if (!c->idle)
+		r = sd_event_add_time(c->o.event, &c->idle, CLOCK_MONOTONIC, at_us, 100000,
+			on_idle, c);
+	else
+		r = sd_event_source_set_time(c->idle, at_us);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(c->idle, SD_EVENT_ONESHOT);
+	if (r < 0)
+		log_to(c->o.log, LOG_ERR, "no timer for tidying up: %s", strerror(-r));
+}
+
+static void plan_idle_work(struct committer *c, unsigned in_ms)
+{
+	if (!may_tidy(c))
+		return;
+	if (in_ms == 0)
+		start_tidying(c, false);
+	else
+		arm_idle(c, now_us(c) + (uint64_t)in_ms * 1000);
 }
 
 void committer_status(const struct committer *c, struct committer_status *out)
 {
 	*out = (struct committer_status){
-		.state = c->running		? COMMITTER_WRITING
+		.state = c->running && c->running->snapshot ? COMMITTER_WRITING
 			: c->err.code		? COMMITTER_FAILED
 			: is_settled(c)		? COMMITTER_CLEAN
 						: COMMITTER_STAGED,

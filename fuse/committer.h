@@ -3,7 +3,9 @@
  *
  * A commit starts when the tree has been quiet for a while, or at once when somebody syncs.
  * One runs at a time. After a failure it is tried again: when the port is closed by whoever
- * held it, when the board is plugged in again, and from time to time. Loop thread only. */
+ * held it, when the board is plugged in again, and from time to time. While nobody wants
+ * anything, what commits have left behind is tidied up (tidy.h), in short steps: at once after
+ * a commit that nobody waited for, else after a while. Loop thread only. */
 #pragma once
 
 #include <systemd/sd-event.h>
@@ -22,6 +24,7 @@ struct committer_options {
 	const char *port;    /* NULL for an image file */
 	unsigned quiet_ms;   /* commit after this long without a change */
 	unsigned quiet_max_ms; /* or this long after the first one */
+	unsigned idle_ms; /* blocks are erased ahead after this long without one; 0: never */
 	void (*notify)(void *ctx); /* the state has changed */
 	void *ctx;
 	const struct log_sink *log;

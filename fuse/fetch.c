@@ -19,6 +19,7 @@ static void run(struct worker_job *job)
 
 	bool was_stale = flash_is_stale(f->flash);
 
+	flash_note_read(f->flash);
 	f->result = flash_fetch(f->flash, f->extent.off, f->extent.len, &f->err);
 	if (f->result == -ESTALE && !was_stale)
 		log_to(flash_log(f->flash), LOG_ERR, "%s", f->err.text);

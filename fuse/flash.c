@@ -38,10 +38,12 @@ void flash_free(struct flash *f)
 {
 	if (!f)
 		return;
-	(void)!flash_disconnect(f, NULL);
+	flash_rest(f);
 	dev_target_free(f->target);
 	flash_settled(f);
 	portguard_free(f->guard);
+	wear_free(f->wear);
+	free(f->asked);
 	free(f->memo_root);
 	free(f->memo_identity);
 	free(f->path);
@@ -147,22 +149,22 @@ static int open_once(struct flash *f, struct error *err)
 	return open_board(f, err);
 }
 
-static int open_target(struct flash *f, struct error *err)
+static int open_target(struct flash *f, unsigned busy_wait_ms, struct error *err)
 {
-	deadline_t deadline = deadline_in(f->options.busy_wait_ms);
+	deadline_t deadline = deadline_in(busy_wait_ms);
 	_cleanup_close_ int watch = portwait_watch(f->path);
 	int r = open_once(f, err);
 
-	if (r == -EBUSY && watch >= 0)
+	if (r == -EBUSY && watch >= 0 && busy_wait_ms)
 		log_to(f->options.log, LOG_NOTICE, "waiting up to %u s: %s",
-			f->options.busy_wait_ms / 1000, err->text);
-	while (r == -EBUSY && watch >= 0 &&
+			busy_wait_ms / 1000, err->text);
+	while (r == -EBUSY && watch >= 0 && busy_wait_ms &&
 		portwait_next(watch, f->path, f->options.cancel_fd, deadline) == 0)
 		r = open_once(f, err);
 	return r;
 }
 
-int flash_connect(struct flash *f, struct error *err)
+static int connect_within(struct flash *f, unsigned busy_wait_ms, struct error *err)
 {
 	struct error ignored = {0};
 	int r;
@@ -171,7 +173,7 @@ int flash_connect(struct flash *f, struct error *err)
 		return 0;
 	if (!err)
 		err = &ignored;
-	r = open_target(f, err);
+	r = open_target(f, busy_wait_ms, err);
 	if (r == 0)
 		r = learn(f, f->session ? dev_session_info(f->session) : NULL, err);
 	if (r < 0) {
@@ -182,18 +184,22 @@ int flash_connect(struct flash *f, struct error *err)
 	return r;
 }
 
+int flash_connect(struct flash *f, struct error *err)
+{
+	return connect_within(f, f->options.busy_wait_ms, err);
+}
+
+int flash_try_connect(struct flash *f, struct error *err)
+{
+	return connect_within(f, 0, err);
+}
+
 int flash_disconnect(struct flash *f, struct error *err)
 {
 	struct dev_session *s = f->session;
 	int r;
 
 	f->trusted = false;
-	/* What was read is worth keeping, but nothing rests on it until a commit. */
-	if (f->stored)
-		(void)!mirror_flush(f->mirror);
-	f->stored = false;
-	if (f->wear)
-		wear_save(f->wear);
 	if (!s)
 		return 0;
 	dev_target_free(f->target);
@@ -202,6 +208,40 @@ int flash_disconnect(struct flash *f, struct error *err)
 	r = dev_session_close(s, err);
 	portguard_leave(f->guard);
 	return r;
+}
+
+void flash_rest(struct flash *f)
+{
+	(void)!flash_disconnect(f, NULL);
+	/* What was read is worth keeping, but nothing rests on it until a commit. */
+	if (f->stored)
+		(void)!mirror_flush(f->mirror);
+	f->stored = false;
+	if (f->wear)
+		wear_save(f->wear);
+}
+
+bool flash_is_resting(const struct flash *f)
+{
+	return !f->session && !f->stored;
+}
+
+void flash_note_read(struct flash *f)
+{
+	f->read = true;
+}
+
+bool flash_was_read(struct flash *f)
+{
+	bool was = f->read;
+
+	f->read = false;
+	return was;
+}
+
+void flash_has_news(struct flash *f)
+{
+	f->stored = true;
 }
 
 bool flash_is_connected(const struct flash *f)

@@ -43,10 +43,20 @@ DEFINE_CLEANUP(struct flash *, flash_free);
  * board and the partition are; later it must be the same board with the same partition,
  * else -ENODEV. */
 must_check int flash_connect(struct flash *f, struct error *err);
+/* The same, but -EBUSY at once where somebody holds the port. */
+must_check int flash_try_connect(struct flash *f, struct error *err);
 /* Gives the board back to its program and closes the port. An image file stays open (and
  * locked) until flash_free. */
 int flash_disconnect(struct flash *f, struct error *err);
 bool flash_is_connected(const struct flash *f);
+/* The same, when there is time: and keeps what was learnt for the next time. */
+void flash_rest(struct flash *f);
+bool flash_is_resting(const struct flash *f); /* flash_rest has nothing to do */
+/* Somebody wanted bytes from the board: 1 if so since the last flash_was_read. */
+void flash_note_read(struct flash *f);
+bool flash_was_read(struct flash *f);
+/* The mirror was given bytes that are worth keeping. */
+void flash_has_news(struct flash *f);
 
 const struct log_sink *flash_log(const struct flash *f);
 
@@ -67,7 +77,7 @@ must_check int flash_set_memo(struct flash *f, const char *root, const char *ide
 /* The mirror is the caller's; it is set once, before anything below is used. */
 void flash_set_mirror(struct flash *f, struct mirror *m);
 struct mirror *flash_mirror(const struct flash *f);
-/* What is known of the memory; the flash's from now on, saved when a session ends. */
+/* What is known of the memory; the flash's from now on, saved by flash_rest. */
 void flash_set_wear(struct flash *f, struct wear *w);
 const struct wear *flash_wear(const struct flash *f);
 /* Blocks that were set aside get another chance. */

@@ -25,6 +25,7 @@ struct flash {
 	bool stored;  /* the mirror has bytes that were not flushed */
 	const struct base *base; /* the caller's */
 	struct mirror *mirror;
+	bool read; /* by somebody, since flash_was_read was asked */
 	struct wear *wear;
 	unsigned set_aside; /* blocks, since this was made */
 	uint8_t *asked; /* by chunk: whether it is blank was asked; or NULL */

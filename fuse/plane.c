@@ -49,14 +49,14 @@ static void worker_idle(void *ctx)
 {
 	struct plane *p = ctx;
 
-	(void)!flash_disconnect(p->attached.flash, NULL);
+	flash_rest(p->attached.flash);
 }
 
 static bool worker_wants_idle(void *ctx)
 {
 	const struct plane *p = ctx;
 
-	return flash_is_connected(p->attached.flash);
+	return !flash_is_resting(p->attached.flash);
 }
 
 static void on_state(void *ctx)
@@ -316,6 +316,7 @@ static int start_worker(struct plane *p)
 		.port = o->flash.is_image ? NULL : o->flash.path,
 		.quiet_ms = p->o->quiet_ms,
 		.quiet_max_ms = p->o->quiet_ms * QUIET_MAX_FACTOR,
+		.idle_ms = p->o->idle_ms,
 		.notify = on_state,
 		.ctx = p,
 		.log = o->flash.log,

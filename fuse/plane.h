@@ -8,6 +8,7 @@ struct plane_options {
 	struct attach_options attach;
 	const char *mountpoint;
 	unsigned quiet_ms;
+	unsigned idle_ms; /* committer.h */
 	/* The start is given up when this descriptor hangs up (POLLERR, POLLHUP); -1: none. */
 	int hangup_fd;
 	/* Called once when the mount stands (0 and the notes for the user, or ""), or when it

@@ -92,14 +92,14 @@ static void on_idle(void *ctx)
 {
 	struct rig *r = ctx;
 
-	(void)!flash_disconnect(r->a.flash, NULL);
+	flash_rest(r->a.flash);
 }
 
 static bool wants_idle(void *ctx)
 {
 	struct rig *r = ctx;
 
-	return flash_is_connected(r->a.flash);
+	return !flash_is_resting(r->a.flash);
 }
 
 static void start(struct rig *r)
@@ -114,6 +114,7 @@ static void start(struct rig *r)
 		.port = r->board ? r->image : NULL,
 		.quiet_ms = r->quiet_ms,
 		.quiet_max_ms = r->quiet_ms,
+		.idle_ms = r->idle_ms,
 		.notify = on_notify,
 		.ctx = r,
 		.log = &log,

@@ -16,6 +16,7 @@ struct rig {
 	bool ask;
 	uint64_t image_size; /* for the image file; 0: its own */
 	unsigned quiet_ms; /* before a commit; an hour unless set before attaching */
+	unsigned idle_ms;  /* before tidying up; 0: never */
 	struct attached a; /* while attached */
 	sd_event *event;
 	struct worker *worker;

@@ -498,14 +498,14 @@ static void test_cut_at_the_very_end(void **state)
 static void test_adoption_waits(void **state)
 {
 	static const struct fault kept = {
-		.kind = FAULT_FAIL, .calls = FAULT_RENAME, .at = 3, .stays = true, .code = EIO};
+		.kind = FAULT_FAIL, .calls = FAULT_RENAME, .at = 2, .stays = true, .code = EIO};
 	struct rig *r = *state;
 	uint8_t buf[8];
 	unsigned changes;
 
 	rig_write(r, "b", one, 9000);
 	rig_write(r, "a", two, 9000);
-	fault_arm(&kept); /* but for the intent, what is known of the memory, the journal */
+	fault_arm(&kept); /* all but the intent and the journal */
 	assert_int_equal(rig_try_sync(r), -EIO);
 	/* No byte is better than a wrong one. */
 	assert_int_equal(

@@ -264,6 +264,192 @@ static void test_failed_flush(void **state)
 	rig_expect(r, "a", one, 9000);
 }
 
+/* --- tidying up ------------------------------------------------------------------------ */
+
+/* Saves that leave dead blocks behind, until blank flash has run low. */
+static void wear_out(struct rig *r)
+{
+	for (unsigned i = 0; i < 6; i++) {
+		one[0] = (uint8_t)i;
+		rig_write(r, "a", one, 9000);
+		rig_sync(r);
+	}
+}
+
+static bool is_closed(struct rig *r)
+{
+	return !committer_is_busy(r->committer) && fakeboard.opens == fakeboard.closes;
+}
+
+static void run_for(struct rig *r, unsigned ms)
+{
+	bool ended = false;
+
+	assert_true(sd_event_add_time_relative(r->event, NULL, CLOCK_MONOTONIC, ms * 1000u, 1000,
+			    end_loop, &ended) >= 0);
+	while (!ended)
+		assert_true(sd_event_run(r->event, 5000000) > 0);
+}
+
+static bool has_erased(struct rig *r)
+{
+	return fakeboard.erases > 0;
+}
+
+static struct romfs_usage usage_of(struct rig *r)
+{
+	const struct romfs_geometry g = flash_romfs_geometry(r->a.flash);
+	const struct romfs_flash now = {
+		.source = flash_now_source(r->a.flash), .image = r->a.base.image};
+	struct romfs_usage u;
+	struct error err = {0};
+
+	if (romfs_usage(&g, &now, &u, &err) < 0)
+		fail_msg("%s", err.text);
+	return u;
+}
+
+/* Blocks that hold nothing are erased while nobody waits; what the folder shows, and what
+ * another host finds, is the same. */
+static void test_idle_erases_ahead(void **state)
+{
+	struct rig *r = *state;
+	struct romfs_usage before, after;
+
+	rig_detach(r);
+	r->idle_ms = 20;
+	rig_attach(r);
+	rig_write(r, "keep", one + 1, 5000);
+	for (unsigned i = 0; i < 4 || usage_of(r).blank * 4 >= SIZE - usage_of(r).live; i++) {
+		assert_true(i < 20);
+		one[0] = (uint8_t)i;
+		rig_write(r, "a", one, 9000);
+		rig_sync(r);
+	}
+	before = usage_of(r);
+	fakeboard.erases = 0;
+	rig_run_until(r, has_erased);
+	rig_run_until(r, is_closed);
+	after = usage_of(r);
+	assert_true(after.blank > before.blank);
+	assert_int_equal(after.live, before.live);
+	assert_int_equal(status_of(r).state, COMMITTER_CLEAN);
+	rig_expect(r, "a", one, 9000);
+	rig_detach(r);
+	rig_forget_state(r);
+	rig_attach(r);
+	rig_expect(r, "a", one, 9000);
+	rig_expect(r, "keep", one + 1, 5000);
+}
+
+/* A mount that has written nothing leaves the board alone, and so does one that was told to. */
+static void test_idle_is_not_for_all(void **state)
+{
+	struct rig *r = *state;
+	unsigned opens, erases;
+
+	wear_out(r);
+	erases = fakeboard.erases;
+	run_for(r, 60);
+	assert_int_equal(fakeboard.erases, erases);
+	rig_detach(r);
+	r->idle_ms = 1;
+	rig_attach(r);
+	opens = fakeboard.opens;
+	run_for(r, 60);
+	assert_int_equal(fakeboard.opens, opens);
+	assert_int_equal(fakeboard.erases, erases);
+}
+
+/* Who writes while it is under way does not wait for all of it, and loses nothing. */
+static void test_idle_stops_for_a_writer(void **state)
+{
+	struct rig *r = *state;
+
+	rig_detach(r);
+	r->idle_ms = 1;
+	rig_attach(r);
+	wear_out(r);
+	for (unsigned i = 0; i < 30; i++) {
+		run_for(r, i % 7);
+		one[1] = (uint8_t)i;
+		rig_write(r, "b", one, 3000 + i);
+		if (i % 3 == 0)
+			rig_sync(r);
+		rig_expect(r, "b", one, 3000 + i);
+	}
+	rig_sync(r);
+	rig_detach(r);
+	rig_forget_state(r);
+	rig_attach(r);
+	rig_expect(r, "b", one, 3029);
+}
+
+/* A port that somebody holds is his: no error, no retry. */
+static void test_idle_and_a_busy_port(void **state)
+{
+	struct rig *r = *state;
+
+	rig_detach(r);
+	r->idle_ms = 1;
+	rig_attach(r);
+	wear_out(r);
+	fakeboard.open_result = -EBUSY;
+	r->log[0] = '\0';
+	run_for(r, 60);
+	assert_int_equal(status_of(r).state, COMMITTER_CLEAN);
+	assert_string_equal(r->log, "");
+	fakeboard.open_result = 0;
+	rig_write(r, "b", one, 3000);
+	rig_sync(r);
+	rig_expect(r, "b", one, 3000);
+}
+
+/* --- room ------------------------------------------------------------------------------ */
+
+static void start_elsewhere(struct rig *r)
+{
+	rig_detach(r);
+	rig_forget_state(r);
+	rig_attach(r);
+}
+
+/* Almost full, and one small file after the other is rewritten: room is made by moving what
+ * is alive, step by step, and all of it is there after each. */
+static void test_room_is_made(void **state)
+{
+	struct rig *r = *state;
+	uint64_t seed = rig_seed("room is made"), rng = seed;
+	static uint8_t bytes[8][6000];
+	size_t len[8];
+
+	for (unsigned i = 0; i < 8; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "%u", i);
+		len[i] = 4000 + rig_random(&rng) % 2000;
+		rig_fill(bytes[i], len[i], rig_random(&rng));
+		rig_write(r, name, bytes[i], len[i]);
+	}
+	rig_sync(r);
+	for (unsigned k = 0; k < 60; k++) {
+		unsigned i = (unsigned)(rig_random(&rng) % 8);
+		char name[8];
+
+		snprintf(name, sizeof(name), "%u", i);
+		len[i] = 4000 + rig_random(&rng) % 2000;
+		rig_fill(bytes[i], len[i], rig_random(&rng));
+		rig_write(r, name, bytes[i], len[i]);
+		rig_sync(r);
+		for (i = 0; i < 8; i++) {
+			snprintf(name, sizeof(name), "%u", i);
+			rig_expect(r, name, bytes[i], len[i]);
+		}
+		if (k % 20 == 19)
+			start_elsewhere(r);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -277,6 +463,11 @@ int main(void)
 		TEST(test_end),
 		TEST(test_kick),
 		TEST(test_failed_flush),
+		TEST(test_idle_erases_ahead),
+		TEST(test_idle_is_not_for_all),
+		TEST(test_idle_stops_for_a_writer),
+		TEST(test_idle_and_a_busy_port),
+		TEST(test_room_is_made),
 	};
 
 	return cmocka_run_group_tests_name("committer", tests, NULL, NULL);
