@@ -561,7 +561,7 @@ static const struct dev_geometry *find_memo(struct attaching *at, struct portmem
 	char key[STATE_KEY_SIZE];
 
 	if (at->o->ask || !at->identity[0] ||
-		portmemo_read(at->root, at->identity, memo) < 0)
+		portmemo_read(at->root, at->identity, o->partition, memo) < 0)
 		return NULL;
 	state_key_board(memo->board.unique_id, memo->board.machine, o->path, key);
 	g = portmemo_partition(memo, o->partition);
@@ -597,7 +597,7 @@ static int recall(struct attaching *at, struct error *err)
 
 	if (!g)
 		return 0;
-	flash_recall(at->a->flash, &memo.board, g);
+	flash_recall(at->a->flash, &memo, g);
 	r = open_folder(at, err);
 	if (r < 0 || !is_all_known(at))
 		return r < 0 ? r : 0;
@@ -610,11 +610,16 @@ static int recall(struct attaching *at, struct error *err)
 static void remember(struct attaching *at)
 {
 	struct portmemo memo = {.board = *flash_board(at->a->flash)};
+	const struct dev_known *known = flash_known(at->a->flash);
 	struct error err = {0};
+
+	memo.has_known = known != NULL;
+	if (known)
+		memo.known = *known;
 
 	snprintf(memo.identity, sizeof(memo.identity), "%s", at->identity);
 	state_key_board(memo.board.unique_id, memo.board.machine, at->o->flash.path, memo.key);
-	if (portmemo_write(at->root, &memo, &err) < 0)
+	if (portmemo_write(at->root, &memo, at->o->flash.partition, &err) < 0)
 		log_to(at->o->flash.log, LOG_WARNING, "%s", err.text);
 }
 

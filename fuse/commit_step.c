@@ -239,15 +239,6 @@ int commit_carry_out(struct commit *c, const struct wanted *w, struct patch *pat
 	int r;
 
 	c->next_name[0] = '\0';
-	if (getenv("DBG")) {
-		fprintf(stderr, "plan way %d light %d ops:", plan->way, light);
-		for (size_t i = 0; i < plan->n_ops; i++) fprintf(stderr, " %c%llx+%llx@%llx", "EPC"[plan->ops[i].kind], (long long)plan->ops[i].off, (long long)plan->ops[i].len, (long long)plan->ops[i].src);
-		fprintf(stderr, "\n touched");
-		for (size_t i = 0; i < plan->n_touched; i++) fprintf(stderr, " %llx+%llx", (long long)plan->touched[i].off, (long long)plan->touched[i].len);
-		fprintf(stderr, "\n unknown");
-		for (size_t i = 0; i < plan->n_unknown; i++) fprintf(stderr, " %llx+%llx", (long long)plan->unknown[i].off, (long long)plan->unknown[i].len);
-		fprintf(stderr, "\n");
-	}
 	r = light ? append(c, w, patch, plan, err) : renew(c, w, patch, plan, err);
 	c->erased_blocks += plan->erase_count;
 	c->programmed_bytes += plan->program_bytes;

@@ -3,15 +3,24 @@
 
 #include <errno.h>
 
+/* Others who wait come in between: 160 ms at 800 kB/s. */
+#define PIECE (128u << 10)
+
 struct fetch {
 	struct worker_job job;
+	struct worker *worker;
 	struct flash *flash;
-	struct romfs_extent extent;
+	struct romfs_extent extent; /* what is left */
 	fetch_done_fn done;
 	void *ctx;
 	int result;
 	struct error err;
 };
+
+static uint64_t piece(const struct fetch *f)
+{
+	return MIN(f->extent.len, (uint64_t)PIECE);
+}
 
 static void run(struct worker_job *job)
 {
@@ -20,7 +29,7 @@ static void run(struct worker_job *job)
 	bool was_stale = flash_is_stale(f->flash);
 
 	flash_note_read(f->flash);
-	f->result = flash_fetch(f->flash, f->extent.off, f->extent.len, &f->err);
+	f->result = flash_fetch(f->flash, f->extent.off, piece(f), &f->err);
 	if (f->result == -ESTALE && !was_stale)
 		log_to(flash_log(f->flash), LOG_ERR, "%s", f->err.text);
 	if (f->result < 0)
@@ -30,7 +39,14 @@ static void run(struct worker_job *job)
 static void done(struct worker_job *job)
 {
 	struct fetch *f = container_of(job, struct fetch, job);
+	uint64_t len = piece(f);
 
+	if (!job->dropped && f->result == 0 && f->extent.len > len) {
+		f->extent.off += len;
+		f->extent.len -= len;
+		worker_submit(f->worker, job, true);
+		return;
+	}
 	f->done(f->ctx, job->dropped ? -ECANCELED : f->result, &f->err);
 	free(f);
 }
@@ -44,6 +60,7 @@ int fetch_start(struct worker *worker, struct flash *flash, const struct romfs_e
 		return -ENOMEM;
 	f->job.run = run;
 	f->job.done = done;
+	f->worker = worker;
 	f->flash = flash;
 	f->extent = *extent;
 	f->done = done_fn;

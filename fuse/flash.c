@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "fuse/flash_private.h"
 #include "fuse/portmemo.h"
@@ -12,6 +13,8 @@
 #include "util/clock.h"
 
 #define FETCH_BYTES (256u << 10)
+#define LOOK_MAX (64u << 10)
+#define LOOK_FIRST (16u << 10) /* bytes of a partition's start */
 
 int flash_new(const struct flash_options *options, struct flash **out)
 {
@@ -22,6 +25,9 @@ int flash_new(const struct flash_options *options, struct flash **out)
 		return -ENOMEM;
 	f->options = *options;
 	f->next_fd = -1;
+	f->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (f->event_fd < 0)
+		return -errno;
 	atomic_init(&f->proven, true);
 	f->path = strdup(options->path);
 	if (!f->path)
@@ -44,6 +50,8 @@ void flash_free(struct flash *f)
 	portguard_free(f->guard);
 	wear_free(f->wear);
 	free(f->asked);
+	if (f->event_fd >= 0)
+		close(f->event_fd);
 	free(f->memo_root);
 	free(f->memo_identity);
 	free(f->path);
@@ -59,7 +67,7 @@ static bool is_same_partition(const struct dev_geometry *a, const struct dev_geo
 void flash_drop_memo(struct flash *f)
 {
 	if (f->memo_root)
-		portmemo_drop(f->memo_root, f->memo_identity);
+		portmemo_drop(f->memo_root, f->memo_identity, f->options.partition);
 }
 
 /* What a later mount would show, without asking, is out of date. */
@@ -102,13 +110,22 @@ static int learn(struct flash *f, const struct dev_board_info *info, struct erro
 	return 0;
 }
 
-void flash_recall(struct flash *f, const struct dev_board_info *board,
+void flash_recall(struct flash *f, const struct portmemo *memo,
 	const struct dev_geometry *geometry)
 {
-	f->board = *board;
+	f->board = memo->board;
+	f->has_known = memo->has_known;
+	f->known = memo->known;
 	f->geometry = *geometry;
 	f->learnt = f->recalled = true;
 	atomic_store(&f->proven, false);
+}
+
+const struct dev_known *flash_known(struct flash *f)
+{
+	if (f->session && dev_session_known(f->session, &f->known) == 0)
+		f->has_known = true;
+	return f->has_known ? &f->known : NULL;
 }
 
 const atomic_bool *flash_proof(const struct flash *f)
@@ -129,6 +146,7 @@ static int open_board(struct flash *f, struct error *err)
 		.baud = f->options.baud,
 		.cancel_fd = f->options.cancel_fd,
 		.log = f->options.log,
+		.known = flash_known(f),
 	};
 	int r;
 
@@ -202,6 +220,7 @@ int flash_disconnect(struct flash *f, struct error *err)
 	f->trusted = false;
 	if (!s)
 		return 0;
+	(void)flash_known(f); /* for the next one */
 	dev_target_free(f->target);
 	f->target = NULL;
 	f->session = NULL;
@@ -321,9 +340,25 @@ static int fetch_part(struct flash *f, uint64_t off, uint8_t *buf, size_t len, s
 	r = dev_target_read(f->target, off, buf, len, err);
 	if (r == 0)
 		r = mirror_store(f->mirror, off, buf, len);
-	return r < 0 ? error_prefix(err, r, "reading rom%u at 0x%llx", f->geometry.number,
-			       (unsigned long long)off)
-		     : 0;
+	if (r < 0)
+		return error_prefix(err, r, "reading rom%u at 0x%llx", f->geometry.number,
+			(unsigned long long)off);
+	(void)!eventfd_write(f->event_fd, 1);
+	return 0;
+}
+
+/* While nobody knows yet what stands where, records are being looked for: where they follow
+ * each other they are read in ever larger pieces, and one by one where files lie between. */
+static uint64_t look_ahead(struct flash *f, uint64_t start, uint64_t end)
+{
+	if (f->base)
+		return end;
+	if (start != f->looked)
+		f->look = start ? MIRROR_CHUNK : LOOK_FIRST;
+	end = MAX(end, start + f->look);
+	f->look = MIN(f->look * 2, (uint64_t)LOOK_MAX);
+	f->looked = end;
+	return end;
 }
 
 /* One run that the mirror misses, widened to whole chunks. */
@@ -331,8 +366,9 @@ static int fetch_run(struct flash *f, uint64_t off, uint64_t len, struct error *
 {
 	uint64_t start = off - off % MIRROR_CHUNK;
 	uint64_t end = MIN(f->geometry.size,
-		(off + len + MIRROR_CHUNK - 1) / MIRROR_CHUNK * MIRROR_CHUNK);
-	_cleanup_free_ uint8_t *buf = malloc(FETCH_BYTES);
+		look_ahead(f, start,
+			(off + len + MIRROR_CHUNK - 1) / MIRROR_CHUNK * MIRROR_CHUNK));
+	_cleanup_free_ uint8_t *buf = malloc(MIN(end - start, (uint64_t)FETCH_BYTES));
 	int r = 0;
 
 	if (!buf)
@@ -367,6 +403,11 @@ int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err)
 		f->stored = true;
 	}
 	return r;
+}
+
+int flash_event_fd(const struct flash *f)
+{
+	return f->event_fd;
 }
 
 int flash_keep_base(struct flash *f, struct error *err)

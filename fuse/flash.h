@@ -68,8 +68,11 @@ const struct dev_board_info *flash_board(const struct flash *f); /* NULL for a f
 /* Board and geometry are taken from memory: the first connect must find the same. The base is
  * not proven until flash_trust has compared all that is known of it; until then nothing is
  * taken from the mirror by flash_fetch, and by whoever else looks at flash_proof. */
-void flash_recall(struct flash *f, const struct dev_board_info *board,
+struct portmemo;
+void flash_recall(struct flash *f, const struct portmemo *memo,
 	const struct dev_geometry *geometry);
+/* What the sessions up to now have learnt; NULL: nothing that the next could use. */
+const struct dev_known *flash_known(struct flash *f);
 const atomic_bool *flash_proof(const struct flash *f);
 /* The memo of the port (portmemo.h), dropped when it proves wrong. */
 must_check int flash_set_memo(struct flash *f, const char *root, const char *identity);
@@ -86,6 +89,8 @@ void flash_forgive(struct flash *f);
 /* Makes [off, off+len) known to the mirror, connecting if something is missing, or not
  * proven. */
 must_check int flash_fetch(struct flash *f, uint64_t off, uint64_t len, struct error *err);
+/* Readable when the mirror has got something; eventfd_read empties it. */
+int flash_event_fd(const struct flash *f);
 /* The base image: the mirror, filled on demand. */
 struct romfs_source flash_base_source(struct flash *f);
 /* The base image as far as the mirror knows it, without asking anybody: -ENODATA. */

@@ -4,6 +4,7 @@
 
 #include "fuse/flash.h"
 #include "fuse/portguard.h"
+#include "libdev/known.h"
 
 /* What a unit of flash holds, the strangest last. UNSEEN: neither of what we know, but the
  * mirror never knew it. */
@@ -21,6 +22,8 @@ struct flash {
 	bool recalled;	     /* from memory, and not met yet */
 	char *memo_root, *memo_identity; /* of the port; NULL: none is kept */
 	atomic_bool proven, stale;
+	bool has_known;
+	struct dev_known known; /* of the last session */
 	bool trusted; /* flash_trust has compared in this session */
 	bool stored;  /* the mirror has bytes that were not flushed */
 	const struct base *base; /* the caller's */
@@ -34,6 +37,8 @@ struct flash {
 	uint8_t *states; /* enum block_state of each unit after a survey, or NULL */
 	uint32_t unit;	 /* bytes: a chunk of the mirror, or an erase block */
 	bool unseen_holds; /* what is UNSEEN is what the base has there */
+	uint64_t looked, look; /* end of the last look for records, and bytes of the next */
+	int event_fd;	 /* of flash_event_fd */
 	int next_fd;	 /* what BLOCK_NEXT refers to; -1: none */
 };
 

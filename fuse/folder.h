@@ -79,6 +79,13 @@ must_check int folder_allocate(struct folder *f, struct node *n, uint64_t off, u
 /* -ENODATA as above if any byte of the node's content is not known; tells which. */
 must_check int folder_has_bytes(
 	const struct folder *f, const struct node *n, struct romfs_extent *missing);
+/* The same for [off, off+len) of the content, as far as there is so much. */
+must_check int folder_has_range(const struct folder *f, const struct node *n, uint64_t off,
+	uint64_t len, struct romfs_extent *missing);
+bool folder_is_known(const struct folder *f, const struct romfs_extent *base);
+/* Where on flash these bytes are read from; empty where they are not. */
+struct romfs_extent folder_base_range(
+	const struct folder *f, const struct node *n, uint64_t off, uint64_t len);
 
 /* --- attributes --- */
 must_check int folder_set_mtime(struct folder *f, struct node *n, int64_t mtime_ns);

@@ -49,21 +49,38 @@ ssize_t folder_read(struct folder *f, struct node *n, void *buf, size_t len, uin
 	return r < 0 ? r : (ssize_t)len;
 }
 
+struct romfs_extent folder_base_range(
+	const struct folder *f, const struct node *n, uint64_t off, uint64_t len)
+{
+	if (n->scratch || n->content.kind != CONTENT_BASE || off >= n->content.size ||
+		f->base_away)
+		return (struct romfs_extent){0};
+	return (struct romfs_extent){
+		n->content.off + off, MIN(len, n->content.size - off)};
+}
+
+bool folder_is_known(const struct folder *f, const struct romfs_extent *base)
+{
+	uint64_t run, run_len;
+
+	return is_proven(f) && !mirror_missing(f->mirror, base->off, base->len, &run, &run_len);
+}
+
+int folder_has_range(const struct folder *f, const struct node *n, uint64_t off, uint64_t len,
+	struct romfs_extent *missing)
+{
+	const struct romfs_extent range = folder_base_range(f, n, off, len);
+
+	if (range.len == 0 || folder_is_known(f, &range))
+		return 0;
+	if (missing)
+		*missing = range;
+	return -ENODATA;
+}
+
 int folder_has_bytes(const struct folder *f, const struct node *n, struct romfs_extent *missing)
 {
-	uint64_t off, len;
-
-	if (n->scratch || n->content.kind != CONTENT_BASE || n->content.size == 0 ||
-		f->base_away)
-		return 0;
-	if (is_proven(f) &&
-		!mirror_missing(f->mirror, n->content.off, n->content.size, &off, &len))
-		return 0;
-	if (missing) {
-		missing->off = n->content.off;
-		missing->len = n->content.size;
-	}
-	return -ENODATA;
+	return folder_has_range(f, n, 0, n->content.size, missing);
 }
 
 int folder_copy_content(const struct folder *f, const struct content *c, int fd)

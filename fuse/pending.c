@@ -6,7 +6,6 @@
 
 #include "fuse/fetch.h"
 #include "fuse/status.h"
-#include "util/clock.h"
 
 int pending_errno(int result)
 {
@@ -103,21 +102,35 @@ void pending_reply_err(struct pending *p, int result)
 	pending_end(p);
 }
 
-/* A commit that runs learns all of flash before it writes: bytes may have come although the
- * job that was to fetch them still waits behind it. */
 static int on_deadline(sd_event_source *s, uint64_t us, void *data)
 {
-	struct pending *p = data;
-
-	if (p->node && folder_has_bytes(p->view->folder, p->node, NULL) == 0) {
-		p->resume(p, 0);
-	} else if (us >= p->last_us) {
-		pending_reply_err(p, -ETIMEDOUT);
-	} else {
-		(void)!sd_event_source_set_time(s, us + (uint64_t)VIEW_LOOK_MS * 1000);
-		(void)!sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
-	}
+	(void)s;
+	(void)us;
+	pending_reply_err(data, -ETIMEDOUT);
 	return 0;
+}
+
+static bool has_come(const struct pending *p)
+{
+	const struct folder *f = p->view->folder;
+
+	return p->req && p->bytes.len && folder_is_known(f, &p->bytes);
+}
+
+/* Whoever goes on may change the list. */
+void pending_bytes_came(struct view *v)
+{
+	struct pending *p = v->pendings;
+
+	while (p) {
+		if (has_come(p)) {
+			p->bytes.len = 0;
+			p->resume(p, 0);
+			p = v->pendings;
+		} else {
+			p = p->next;
+		}
+	}
 }
 
 static void on_fetched(void *ctx, int result, const struct error *err)
@@ -129,6 +142,7 @@ static void on_fetched(void *ctx, int result, const struct error *err)
 		status_save(p->view);
 	p->waiting = false;
 	p->deadline = sd_event_source_disable_unref(p->deadline);
+	p->bytes.len = 0;
 	if (p->req)
 		p->resume(p, result);
 	else
@@ -141,10 +155,10 @@ void pending_wait_bytes(struct pending *p, const struct romfs_extent *missing, p
 	int r;
 
 	p->resume = resume;
-	p->last_us = (clock_ms() + VIEW_DEADLINE_MS) * 1000;
+	p->bytes = *missing;
 	p->deadline = sd_event_source_disable_unref(p->deadline);
 	r = sd_event_add_time_relative(v->event, &p->deadline, CLOCK_MONOTONIC,
-		(uint64_t)VIEW_LOOK_MS * 1000, 100000, on_deadline, p);
+		(uint64_t)VIEW_DEADLINE_MS * 1000, 100000, on_deadline, p);
 	if (r >= 0)
 		r = fetch_start(v->worker, v->flash, missing, on_fetched, p);
 	if (r < 0) {

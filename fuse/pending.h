@@ -21,8 +21,8 @@ struct pending {
 	uint64_t seq; /* of the journal; 0: not waiting for it */
 	struct committer_waiter waiter;
 	bool for_commit;
+	struct romfs_extent bytes; /* that are waited for; empty: none are */
 	sd_event_source *deadline, *interrupt;
-	uint64_t last_us; /* when the deadline passes */
 	struct pending *next, **prev;
 	/* What the request was, for `resume`. */
 	struct fuse_file_info fi;
@@ -46,6 +46,9 @@ void pending_wait_commit(struct pending *p);
 void pending_end(struct pending *p);
 void pending_reply_err(struct pending *p, int result);
 
+/* The mirror has got something: by somebody's fetch, or by a commit, which learns all that it
+ * needs of flash before it writes, while the job that was to fetch it waits behind. */
+void pending_bytes_came(struct view *v);
 /* The journal's flusher has ended a round. */
 void pending_journal_synced(struct view *v);
 /* Answers all with this error. */

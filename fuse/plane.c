@@ -33,6 +33,7 @@ struct plane {
 	sd_event *event;
 	sd_event_source *fuse_source;
 	struct worker *worker;
+	struct readahead *readahead;
 	struct committer *committer;
 	struct committer_waiter last_sync;
 	int cancel_fd;
@@ -325,6 +326,9 @@ static int start_worker(struct plane *p)
 
 	if (r < 0)
 		return r;
+	r = readahead_new(p->worker, p->attached.flash, &p->attached.base, &p->readahead);
+	if (r < 0)
+		return r;
 	options.worker = p->worker;
 	r = committer_new(&options, &p->committer);
 	if (r < 0)
@@ -350,6 +354,7 @@ static int start(struct plane *p, struct error *err)
 		.folder = p->attached.folder,
 		.flash = p->attached.flash,
 		.worker = p->worker,
+		.readahead = p->readahead,
 		.committer = p->committer,
 		.base = &p->attached.base,
 		.event = p->event,
@@ -371,6 +376,7 @@ static void stop(struct plane *p)
 {
 	unmount(p);
 	worker_free(p->worker);
+	readahead_free(p->readahead);
 	if (p->session)
 		view_stop(&p->view);
 	committer_free(p->committer);

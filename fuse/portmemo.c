@@ -14,18 +14,21 @@
 #define FOLDER "ports"
 #define FIRST_LINE "romount-port 1"
 #define LAST_LINE "end"
-#define TEXT_MAX 8192u
+#define KNOWN_LINE "known" /* libdev's own lines follow, to the end of the file */
+#define TEXT_MAX 16384u
 #define NAME_DIGITS 32u
 #define NAME_SIZE (NAME_DIGITS + 1)
 #define WRITE_UNIT_MAX 65536u
 #define FLASH_MS_MAX 600000u
 
-static void name_of(const char *identity, char out[NAME_SIZE])
+static void name_of(const char *identity, unsigned partition, char out[NAME_SIZE])
 {
+	char text[PORTIDENT_SIZE + 16];
 	uint8_t digest[SHA256_SIZE];
 	size_t i;
 
-	sha256_of(identity, strlen(identity), digest);
+	snprintf(text, sizeof(text), "rom%u %s", partition, identity);
+	sha256_of(text, strlen(text), digest);
 	for (i = 0; i < NAME_DIGITS / 2; i++)
 		snprintf(out + 2 * i, 3, "%02x", digest[i]);
 }
@@ -75,6 +78,7 @@ static int make_text(const struct portmemo *memo, char **out, size_t *len)
 	struct field fields[FIELDS];
 	FILE *f = open_memstream(out, len);
 	size_t i;
+	int r;
 
 	if (!f)
 		return -ENOMEM;
@@ -84,8 +88,9 @@ static int make_text(const struct portmemo *memo, char **out, size_t *len)
 		fprintf(f, "%s %s\n", fields[i].key, fields[i].value);
 	for (i = 0; i < m.board.n_partitions; i++)
 		put_geometry(f, &m.board.partitions[i]);
-	fputs(LAST_LINE "\n", f);
-	if (fclose(f) == 0)
+	fputs(m.has_known ? KNOWN_LINE "\n" : LAST_LINE "\n", f);
+	r = m.has_known ? dev_known_write(f, &m.known) : 0;
+	if (fclose(f) == 0 && r == 0)
 		return 0;
 	free(*out);
 	*out = NULL;
@@ -192,9 +197,18 @@ static bool take_geometry(char *line, struct dev_geometry *g)
 	return makes_sense(g);
 }
 
-/* In the order of their numbers, as a board's are learnt. */
-static bool take_partitions(char **at, struct dev_board_info *b)
+static bool take_known(char *text, struct portmemo *m)
 {
+	_cleanup_fclose_ FILE *f = *text ? fmemopen(text, strlen(text), "r") : NULL;
+
+	m->has_known = f && dev_known_read(f, &m->known) == 0;
+	return m->has_known;
+}
+
+/* In the order of their numbers, as a board's are learnt; then the end. */
+static bool take_partitions(char **at, struct portmemo *m)
+{
+	struct dev_board_info *b = &m->board;
 	char *line;
 
 	for (b->n_partitions = 0; (line = next_line(at)); b->n_partitions++) {
@@ -202,6 +216,8 @@ static bool take_partitions(char **at, struct dev_board_info *b)
 
 		if (strcmp(line, LAST_LINE) == 0)
 			return **at == '\0';
+		if (strcmp(line, KNOWN_LINE) == 0)
+			return take_known(*at, m);
 		if (b->n_partitions == DEV_PARTITIONS_MAX || !take_geometry(line, g) ||
 			(b->n_partitions && g->number <= g[-1].number))
 			return false;
@@ -222,7 +238,7 @@ static int parse(char *text, struct portmemo *out)
 	for (i = 0; i < FIELDS; i++)
 		if (!take_field(next_line(&text), &fields[i]))
 			return -EUCLEAN;
-	if (!take_partitions(&text, &m.board))
+	if (!take_partitions(&text, &m))
 		return -EUCLEAN;
 	*out = m;
 	return 0;
@@ -247,14 +263,15 @@ static int read_text(int dirfd, const char *name, char text[TEXT_MAX])
 	return r == 0 && strlen(text) != (size_t)st.st_size ? -EUCLEAN : r;
 }
 
-int portmemo_read(const char *root, const char *identity, struct portmemo *out)
+int portmemo_read(
+	const char *root, const char *identity, unsigned partition, struct portmemo *out)
 {
 	_cleanup_close_ int dir = -1;
 	char name[NAME_SIZE], text[TEXT_MAX];
 	struct portmemo m;
 	int r = state_open_folder(root, FOLDER, false, &dir, NULL);
 
-	name_of(identity, name);
+	name_of(identity, partition, name);
 	if (r == 0)
 		r = read_text(dir, name, text);
 	if (r == 0)
@@ -266,7 +283,8 @@ int portmemo_read(const char *root, const char *identity, struct portmemo *out)
 	return r;
 }
 
-int portmemo_write(const char *root, const struct portmemo *memo, struct error *err)
+int portmemo_write(const char *root, const struct portmemo *memo, unsigned partition,
+	struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
 	_cleanup_close_ int dir = -1;
@@ -276,7 +294,7 @@ int portmemo_write(const char *root, const struct portmemo *memo, struct error *
 
 	if (r < 0)
 		return r;
-	name_of(memo->identity, name);
+	name_of(memo->identity, partition, name);
 	r = make_text(memo, &text, &len);
 	if (r == 0 && read_text(dir, name, old) == 0 && strcmp(old, text) == 0)
 		return 0;
@@ -286,12 +304,12 @@ int portmemo_write(const char *root, const struct portmemo *memo, struct error *
 		     : 0;
 }
 
-void portmemo_drop(const char *root, const char *identity)
+void portmemo_drop(const char *root, const char *identity, unsigned partition)
 {
 	_cleanup_close_ int dir = -1;
 	char name[NAME_SIZE];
 
-	name_of(identity, name);
+	name_of(identity, partition, name);
 	if (state_open_folder(root, FOLDER, false, &dir, NULL) == 0)
 		(void)!unlinkat(dir, name, 0);
 }

@@ -103,6 +103,7 @@ void request_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t 
 /* 0 when it was answered; -ENODATA when bytes must be fetched first. */
 static int reply_read(struct view *v, fuse_req_t req, struct node *n, size_t size, uint64_t off)
 {
+	const struct romfs_extent from = folder_base_range(v->folder, n, off, size);
 	_cleanup_free_ char *buf = malloc(size ? size : 1);
 	ssize_t len = buf ? folder_read(v->folder, n, buf, size, off) : -ENOMEM;
 
@@ -112,6 +113,8 @@ static int reply_read(struct view *v, fuse_req_t req, struct node *n, size_t siz
 		fuse_reply_err(req, pending_errno((int)len));
 	else
 		fuse_reply_buf(req, buf, (size_t)len);
+	if (len > 0 && from.len)
+		readahead_note(v->readahead, from.off, from.len);
 	return 0;
 }
 
@@ -123,7 +126,7 @@ static void finish_read(struct pending *p, int result)
 		pending_reply_err(p, result);
 		return;
 	}
-	if (folder_has_bytes(p->view->folder, p->node, &missing) == -ENODATA) {
+	if (folder_has_range(p->view->folder, p->node, p->off, p->size, &missing) == -ENODATA) {
 		pending_wait_bytes(p, &missing, finish_read);
 		return;
 	}

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 
 #include "fuse/pending.h"
 #include "fuse/requests.h"
@@ -65,15 +66,32 @@ static int on_journal(sd_event_source *s, int fd, uint32_t events, void *data)
 	return 0;
 }
 
+static int on_bytes(sd_event_source *s, int fd, uint32_t events, void *data)
+{
+	eventfd_t value;
+
+	(void)s;
+	(void)events;
+	(void)!eventfd_read(fd, &value);
+	pending_bytes_came(data);
+	return 0;
+}
+
 int view_start(struct view *v)
 {
-	return sd_event_add_io(v->event, &v->journal_source,
+	int r = sd_event_add_io(v->event, &v->journal_source,
 		journal_event_fd(v->folder->journal), EPOLLIN, on_journal, v);
+
+	if (r < 0)
+		return r;
+	return sd_event_add_io(v->event, &v->bytes_source, flash_event_fd(v->flash), EPOLLIN,
+		on_bytes, v);
 }
 
 void view_stop(struct view *v)
 {
 	v->journal_source = sd_event_source_disable_unref(v->journal_source);
+	v->bytes_source = sd_event_source_disable_unref(v->bytes_source);
 	pending_end_all(v, -EIO);
 	/* An unmount takes the kernel's last releases with it. */
 	view_free_listings(v);

@@ -12,11 +12,11 @@
 
 #include "fuse/committer.h"
 #include "fuse/folder.h"
+#include "fuse/readahead.h"
 
 /* Answers that need the board come within this time, or are errors. Not for fsync: its work
  * is bounded by the deadlines of what it does, and may rightly take minutes. */
 #define VIEW_DEADLINE_MS 30000u
-#define VIEW_LOOK_MS 1000u /* and bytes that came in another way are found this soon */
 
 struct pending;
 struct listing;
@@ -25,6 +25,7 @@ struct view {
 	struct folder *folder;
 	struct flash *flash;
 	struct worker *worker;
+	struct readahead *readahead;
 	struct committer *committer;
 	struct base *base;
 	sd_event *event;
@@ -34,9 +35,10 @@ struct view {
 	struct pending *pendings; /* all requests that are not answered yet */
 	struct listing *listings; /* of directories that are open (requests_dir.c) */
 	sd_event_source *journal_source;
+	sd_event_source *bytes_source; /* the mirror has got something */
 };
 
 extern const struct fuse_lowlevel_ops view_ops; /* userdata: struct view */
 
-must_check int view_start(struct view *v); /* listens to the journal's flushes */
+must_check int view_start(struct view *v); /* listens to journal and flash */
 void view_stop(struct view *v); /* answers what is left with EIO */

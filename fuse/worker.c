@@ -158,16 +158,17 @@ void worker_free(struct worker *w)
 
 void worker_submit(struct worker *w, struct worker_job *job, bool first)
 {
+	struct worker_job **at;
+
 	pthread_mutex_lock(&w->lock);
-	job->next = first ? w->head : NULL;
-	if (first) {
-		w->head = job;
-		if (!job->next)
-			w->tail = &job->next;
-	} else {
-		*w->tail = job;
+	at = first ? &w->head : w->tail;
+	while (first && *at && (*at)->first)
+		at = &(*at)->next;
+	job->first = first;
+	job->next = *at;
+	*at = job;
+	if (!job->next)
 		w->tail = &job->next;
-	}
 	pthread_cond_signal(&w->wake);
 	pthread_mutex_unlock(&w->lock);
 }

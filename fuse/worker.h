@@ -15,6 +15,7 @@ struct worker_job {
 	void (*done)(struct worker_job *job); /* owns the job from then on */
 	bool dropped; /* in done(): the worker ended before run() was called */
 	struct worker_job *next;
+	bool first;
 };
 
 struct worker_hooks {
@@ -34,7 +35,8 @@ must_check int worker_new(const struct worker_hooks *hooks, struct worker **out)
 void worker_free(struct worker *w);
 DEFINE_CLEANUP(struct worker *, worker_free);
 
-/* Appends a job, or puts it in front of all that wait. Loop thread. */
+/* Appends a job, or puts it in front of all that wait but those that came so as well. Loop
+ * thread. */
 void worker_submit(struct worker *w, struct worker_job *job, bool first);
 
 /* Readable when a job has ended; then call worker_dispatch on the loop's thread. */

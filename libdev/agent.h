@@ -39,7 +39,8 @@ struct agent_request {
 	uint64_t work_ms;	/* at most, on the board */
 	uint8_t *answer;	/* gets the answer's payload */
 	size_t answer_cap;
-	uint16_t seq; /* given when it is sent */
+	uint16_t seq;	  /* these two are given when it is sent */
+	uint64_t sent_ns;
 };
 
 struct agent_answer {
@@ -113,6 +114,9 @@ must_check int agent_resync(struct agent *a, const struct agent_request *q, size
  * memory). */
 must_check int agent_request(struct agent *a, struct agent_request *q,
 	struct agent_answer *out, struct error *err);
+/* The second half of it, of a request that was sent. */
+must_check int agent_await(struct agent *a, struct agent_request *q,
+	struct agent_answer *out, struct error *err);
 /* The same for what may be done any number of times: until it succeeds. */
 must_check int agent_ask(struct agent *a, struct agent_request *q, struct agent_answer *out,
 	struct error *err);
@@ -122,6 +126,8 @@ must_check int agent_after_fault(struct agent *a, const struct agent_request *q,
 /* 0, or the error of an answer that tells an exception. */
 must_check int agent_raised(struct agent *a, const struct agent_request *q,
 	const struct agent_answer *got, struct error *err);
+
+uint64_t agent_now_ns(void);
 
 /* --- agent_start.c ---------------------------------------------------------------- */
 

@@ -30,7 +30,10 @@ def a(S,Z,T):
     Y=j(lambda:__import__('time').sleep_ms)
     def U():
         u=__import__('select').poll()
-        u.register(sys.stdin,1)
+        try:
+            u.register(sys.stdin.buffer,1)
+        except OSError:
+            u.register(sys.stdin,1)
         return u
     U=T and j(U)
     def L(b,i):
@@ -49,17 +52,18 @@ def a(S,Z,T):
             w(K(C(b)))
     # The last changes of flash: number of the frame, code, offset.
     l=[]
-    k=0
+    k=z=0
     micropython.kbd_intr(-1)
     try:
         W(2,S,i())
         while 1:
-            if U and not U.poll(T):
+            if U and not z and not U.poll(T):
                 T=-1
                 break
             R(X[:1])
+            z=H[0]!=165
             # Between frames only a start byte counts; 32 times Ctrl-C ends the agent.
-            if H[0]!=165:
+            if z:
                 k=k+1 if H[0]==3 else 0
                 if k>31:
                     break

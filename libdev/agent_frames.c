@@ -16,8 +16,9 @@
 #define NOISE_MAX (256u << 10) /* bytes between frames that are none */
 #define PING_TRIES 4u
 #define PATIENCE_MIN_MS 20u
+#define QUIET_MS 100u
 
-static uint64_t now_ns(void)
+uint64_t agent_now_ns(void)
 {
 	struct timespec ts;
 
@@ -32,6 +33,7 @@ int agent_send(struct agent *a, struct agent_request *q, uint64_t busy_ms)
 	int r;
 
 	q->seq = ++a->seq;
+	q->sent_ns = agent_now_ns();
 	head[0] = START;
 	head[1] = (uint8_t)q->op;
 	bytes_put_le16(head + 2, q->seq);
@@ -71,15 +73,18 @@ int agent_receive(struct agent *a, const struct agent_request *q, struct agent_a
 	int r;
 
 	for (;;) {
+		bool mine, complaint;
+
 		r = next_header(a, head, deadline);
 		if (r < 0)
 			return r;
 		out->code = (int32_t)bytes_get_le32(head + 4);
-		/* A ping looks past complaints: they may be about what came before it. */
-		if (q->op != 'N' && (out->code == AGENT_BAD_HEADER ||
-					    out->code == AGENT_BAD_PAYLOAD))
+		mine = head[1] == (uint8_t)q->op && bytes_get_le16(head + 2) == q->seq;
+		complaint = out->code == AGENT_BAD_HEADER || out->code == AGENT_BAD_PAYLOAD;
+		/* A ping looks past complaints about what came before it. */
+		if (complaint && (mine || q->op != 'N'))
 			return -EBADMSG;
-		if (head[1] == (uint8_t)q->op && bytes_get_le16(head + 2) == q->seq)
+		if (mine)
 			break;
 		/* Answers to nothing must not outrun the deadline. */
 		if (deadline_left(deadline) == 0)
@@ -185,7 +190,8 @@ static void learn_from(struct agent *a, bool good)
 
 /* The agent may wait for the rest of a frame. Filler completes it (its CRC then fails, and
  * nothing is done), and a ping tells where answers are in step again. The filler is not
- * Ctrl-C here: that ends an agent. */
+ * Ctrl-C here: that ends an agent. Where it came before, the board's buffer may be too small
+ * for what follows it so closely. */
 int agent_resync(struct agent *a, const struct agent_request *q, size_t pending,
 	struct agent_answer *out)
 {
@@ -194,10 +200,13 @@ int agent_resync(struct agent *a, const struct agent_request *q, size_t pending,
 	struct agent_request ping = {.op = 'N', .off = q->seq};
 	int r = -ENOMEM;
 
-	ping.work_ms = q->work_ms + repl_line_ms(a->base.repl, len);
+	ping.work_ms = q->work_ms + repl_line_ms(a->base.repl, len + 4 * q->answer_cap);
 	for (unsigned i = 0; filler && i < PING_TRIES; i++) {
-		repl_discard(a->base.repl);
-		r = repl_write(a->base.repl, filler, len, q->work_ms);
+		r = 0;
+		if (i > 0 || pending)
+			r = repl_write(a->base.repl, filler, len, q->work_ms);
+		if (i > 0 && r == 0)
+			r = repl_quiet(a->base.repl, i * QUIET_MS, q->work_ms);
 		if (r == 0)
 			r = agent_send(a, &ping, q->work_ms);
 		if (r == 0)
@@ -230,6 +239,9 @@ int agent_after_fault(struct agent *a, const struct agent_request *q, int r,
 {
 	size_t pending = HEADER + 4 + (q->payload ? q->arg : 0);
 
+	/* A complaint: it waits for nothing. */
+	if (r == -EBADMSG)
+		pending = 0;
 	log_to(repl_log(a->base.repl), LOG_DEBUG, "%s: frame %c %u: %s",
 		repl_name(a->base.repl), q->op, q->seq, strerror(-r));
 	if (!agent_line_fault(r))
@@ -250,19 +262,24 @@ int agent_after_fault(struct agent *a, const struct agent_request *q, int r,
 	return -EAGAIN;
 }
 
+int agent_await(struct agent *a, struct agent_request *q, struct agent_answer *out,
+	struct error *err)
+{
+	int r = agent_receive(a, q, out, deadline_in(agent_patience_ms(a, q)));
+
+	if (r < 0)
+		return agent_after_fault(a, q, r, out, err);
+	answered(a, q, agent_now_ns() - q->sent_ns);
+	learn_from(a, true);
+	return agent_raised(a, q, out, err);
+}
+
 int agent_request(struct agent *a, struct agent_request *q, struct agent_answer *out,
 	struct error *err)
 {
-	uint64_t start = now_ns();
 	int r = agent_send(a, q, 0);
 
-	if (r == 0)
-		r = agent_receive(a, q, out, deadline_in(agent_patience_ms(a, q)));
-	if (r < 0)
-		return agent_after_fault(a, q, r, out, err);
-	answered(a, q, now_ns() - start);
-	learn_from(a, true);
-	return agent_raised(a, q, out, err);
+	return r < 0 ? agent_after_fault(a, q, r, out, err) : agent_await(a, q, out, err);
 }
 
 int agent_ask(struct agent *a, struct agent_request *q, struct agent_answer *out,

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "libdev/agent.h"
 #include "util/bytes.h"
@@ -44,55 +43,102 @@ static int agent_select(struct dev_channel *c, const struct dev_geometry *g, boo
 
 /* --- reading -------------------------------------------------------------------------- */
 
-/* 1 where the caller must ask for less. */
-static int read_piece(struct agent *a, uint64_t off, uint8_t *p, size_t n, struct error *err)
-{
-	struct agent_request q = {.op = 'R', .off = (uint32_t)off, .len = (uint32_t)n,
-		.answer = a->answer, .answer_cap = MAX(n, AGENT_TEXT_MAX),
-		.work_ms = channel_hash_ms(n)};
-	struct error said = {0};
-	struct agent_answer got;
-	int r = agent_request(a, &q, &got, &said);
+/* A read, and the one behind it, which is asked for before the first has come: a request is
+ * so small that every board's buffer takes it. */
+struct reads {
+	struct agent_request q[2];
+	unsigned n; /* that are on their way */
+};
 
-	if (r == -EAGAIN || r == -ESTALE)
-		return 1;
+static int ask_ahead(struct agent *a, struct reads *v, uint64_t off, size_t len)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < v->n; i++) {
+		off += v->q[i].len;
+		len -= v->q[i].len;
+	}
+	while (r == 0 && len && v->n < 2) {
+		size_t n = MIN(len, a->read);
+		struct agent_request *q = &v->q[v->n++];
+
+		*q = (struct agent_request){.op = 'R', .off = (uint32_t)off,
+			.len = (uint32_t)n, .answer = a->answer,
+			.answer_cap = MAX(n, AGENT_TEXT_MAX),
+			.work_ms = channel_hash_ms(n)};
+		r = agent_send(a, q, 0);
+		off += n;
+		len -= n;
+	}
+	return r;
+}
+
+/* What is on its way and not wanted any more. */
+static int drop(struct agent *a, struct reads *v, struct error *err)
+{
+	struct agent_answer got;
+	int r = 0;
+
+	for (unsigned i = 1; i < v->n && r >= 0; i++)
+		r = agent_await(a, &v->q[i], &got, NULL);
+	v->n = 0;
+	return r == -EAGAIN || r == -ESTALE || r == -EIO || r == -ENOMEM ? 0 : MIN(r, 0);
+}
+
+/* The oldest of [off, off + len): its bytes, or 0 where the caller must ask again. */
+static ssize_t read_piece(struct agent *a, struct reads *v, uint64_t off, uint8_t *p,
+	size_t len, struct error *err)
+{
+	struct error said = {0};
+	struct agent_request q;
+	struct agent_answer got;
+	int r = ask_ahead(a, v, off, len);
+
+	q = v->q[0];
+	r = r < 0 ? agent_after_fault(a, &q, r, &got, &said) : agent_await(a, &q, &got, &said);
+	if (r == -EAGAIN || r == -ESTALE) {
+		v->n = 0;
+		return 0;
+	}
 	/* No memory: half may fit. */
 	if (r == -ENOMEM && a->read > AGENT_FRAME_MIN && !a->buffer) {
 		a->read = a->read_max = a->read / 2;
-		return 1;
+		return drop(a, v, err);
 	}
 	if (r < 0)
 		return error_set(err, r == -ENOMEM ? -EIO : r, "%s", said.text);
-	if (got.len != n)
-		return error_set(err, -EIO, "%s: rom%u: the board gave %zu bytes at 0x%llx "
-			"instead of %zu", repl_name(a->base.repl), a->base.geometry.number,
-			got.len, (unsigned long long)off, n);
-	memcpy(p, a->answer, n);
-	return 0;
+	if (got.len != q.len)
+		return error_set(err, -EIO, "%s: rom%u: the board gave %zu bytes at 0x%x "
+			"instead of %u", repl_name(a->base.repl), a->base.geometry.number,
+			got.len, q.off, q.len);
+	memcpy(p, a->answer, q.len);
+	v->q[0] = v->q[1];
+	v->n--;
+	return q.len;
 }
 
 static int agent_read(
 	struct dev_channel *c, uint64_t off, void *buf, size_t len, struct error *err)
 {
 	struct agent *a = agent_of(c);
+	struct reads v = {.n = 0};
 	uint8_t *p = buf;
 	unsigned failed = 0;
 	int r = agent_start(a, err);
 
-	while (len && r >= 0) {
-		size_t n = MIN(len, a->read);
+	while (len && r == 0) {
+		ssize_t n = read_piece(a, &v, off, p, len, err);
 
-		r = read_piece(a, off, p, n, err);
-		if (r > 0 && ++failed == AGENT_TRIES)
+		if (n < 0)
+			return (int)n;
+		failed = n ? 0 : failed + 1;
+		if (failed == AGENT_TRIES)
 			return agent_line_lost(a, -EBADMSG, err);
-		if (r != 0)
-			continue;
-		failed = 0;
-		off += n;
+		off += (size_t)n;
 		p += n;
-		len -= n;
+		len -= (size_t)n;
 	}
-	return MIN(r, 0);
+	return r;
 }
 
 /* --- hashing -------------------------------------------------------------------------- */
@@ -231,14 +277,6 @@ static int agent_erase(struct dev_channel *c, uint64_t off, uint64_t len, struct
 
 /* --- programming ---------------------------------------------------------------------- */
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* Deflated or plain, whichever has been quicker; both are measured, and now and then
  * again. */
 static bool want_deflate(struct agent *a)
@@ -255,7 +293,7 @@ static bool want_deflate(struct agent *a)
 static void measured(struct agent *a, const struct agent_flight *f)
 {
 	struct agent_pace *p = &a->pace[f->deflated];
-	uint64_t now = now_ns();
+	uint64_t now = agent_now_ns();
 
 	if (a->pace[0].bytes + a->pace[1].bytes > (1u << 20))
 		memset(a->pace, 0, sizeof(a->pace));
@@ -333,7 +371,7 @@ static int program_one(
 	struct agent_answer got;
 	int r;
 
-	a->landed_ns = now_ns();
+	a->landed_ns = agent_now_ns();
 	r = agent_request(a, &f->q, &got, &said);
 	if (r == -ESTALE)
 		return look(a, f, err);
@@ -385,15 +423,11 @@ static int try_two(struct agent *a, struct error *err)
 		return error_set(err, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < a->frame_max; i++)
 		bytes[i] = (uint8_t)(i * 7 + i / 256);
-	a->depth = AGENT_ONE;
 	r = agent_request(a, &q, &got, err);
-	if (r == -EAGAIN || r == -ESTALE)
-		return 0;
-	if (r == 0 && got.code == 0)
-		a->depth = AGENT_TWO;
+	a->depth = r == 0 && got.code == 0 ? AGENT_TWO : AGENT_ONE;
 	log_to(repl_log(a->base.repl), LOG_DEBUG, "%s: %s in flight", repl_name(a->base.repl),
 		a->depth == AGENT_TWO ? "two frames" : "one frame");
-	return r;
+	return r == -EAGAIN || r == -ESTALE ? 0 : r;
 }
 
 /* A program of which this is known: done with an answer, not done (-EAGAIN), or not known
@@ -472,7 +506,7 @@ static int program_two(
 {
 	int r = 0;
 
-	a->landed_ns = now_ns();
+	a->landed_ns = agent_now_ns();
 	while (r == 0 && (len || a->n_flights)) {
 		size_t n = MIN(len, a->frame);
 

@@ -223,23 +223,40 @@ static bool decode(struct statements *s, char **p, uint8_t *out, size_t len)
 	return check == sum(s, out, len);
 }
 
+/* A statement that was too much for the board's memory: half of it may not be. Nothing of it
+ * has run where it was the text that was too long. */
+static bool take_less(struct statements *s, const struct repl_reply *reply)
+{
+	size_t half = s->step / 2;
+
+	if (!strstr(reply->exception, "MemoryError") || half < s->base.geometry.write_unit ||
+		half % s->base.geometry.write_unit != 0)
+		return false;
+	s->step = half;
+	return true;
+}
+
 /* --- operations ---------------------------------------------------------------- */
 
 #define READ_TRIES 4u
 
+/* 1: it was too much. */
 static int read_step(struct statements *s, uint64_t off, uint8_t *out, size_t len,
 	struct error *err)
 {
 	for (unsigned i = 0; i < READ_TRIES; i++) {
 		struct repl_reply reply = {.out = s->reply, .cap = s->reply_cap};
+		struct error said = {0};
 		char *p = s->reply;
 		int r;
 
 		snprintf(s->code, s->code_cap, "w(g(*v(%llu,%zu,%llu)))",
 			(unsigned long long)off, len, range_sum(off, len));
-		r = channel_run(&s->base, s->code, channel_hash_ms(len), &reply, err);
+		r = channel_run(&s->base, s->code, channel_hash_ms(len), &reply, &said);
+		if (r < 0 && take_less(s, &reply))
+			return 1;
 		if (r < 0)
-			return r;
+			return error_set(err, r, "%s", said.text);
 		if (decode(s, &p, out, len))
 			return 0;
 	}
@@ -253,10 +270,12 @@ static int statements_read(
 	uint8_t *p = buf;
 	int r = 0;
 
-	while (len && r == 0) {
+	while (len && r >= 0) {
 		size_t n = MIN(len, s->step);
 
 		r = read_step(s, off, p, n, err);
+		if (r != 0)
+			continue;
 		off += n;
 		p += n;
 		len -= n;
@@ -428,11 +447,16 @@ static int statements_program(
 
 	while (len) {
 		struct repl_reply reply = {.out = s->reply, .cap = s->reply_cap};
+		struct error said = {0};
 		size_t n = MIN(len, s->step);
 		int r;
 
 		program_code(s, off, p, n);
-		r = channel_run(c, s->code, channel_program_ms(c, n), &reply, err);
+		r = channel_run(c, s->code, channel_program_ms(c, n), &reply, &said);
+		if (r < 0 && take_less(s, &reply))
+			continue;
+		if (r < 0)
+			return error_set(err, r, "%s", said.text);
 		if (r == 0)
 			r = result(s, &reply, "programming", off, err);
 		if (r < 0)

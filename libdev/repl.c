@@ -165,6 +165,11 @@ int repl_drain(struct repl *r, unsigned quiet_ms, deadline_t deadline)
 	return -EPROTO;
 }
 
+int repl_quiet(struct repl *r, unsigned ms, uint64_t busy_ms)
+{
+	return repl_drain(r, ms, deadline_in(10 * ms + busy_ms));
+}
+
 #define GRANT_MS 2000u
 
 /* One statement's code cannot be sent through raw paste at once: the board announces its

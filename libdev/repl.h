@@ -59,6 +59,8 @@ must_check int repl_read(struct repl *r, void *buf, size_t len, deadline_t deadl
 must_check int repl_write(struct repl *r, const void *buf, size_t len, uint64_t busy_ms);
 /* Takes back the last byte of a repl_read that succeeded. */
 void repl_unread(struct repl *r);
+/* Drops what comes in until nothing has come for `ms`, which may take `busy_ms` longer. */
+must_check int repl_quiet(struct repl *r, unsigned ms, uint64_t busy_ms);
 /* Drops what has come in. */
 void repl_discard(struct repl *r);
 /* Milliseconds that `bytes` surely need on this line. */

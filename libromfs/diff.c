@@ -265,7 +265,7 @@ static int invalidate(struct differ *d)
 	return r < 0 ? r : check_invalid(d);
 }
 
-/* The header comes last, in the smallest operation that there is. */
+/* All of block 0 but the header, which comes behind the checks. */
 static int finish(struct differ *d)
 {
 	enum fate fate = d->pl->geometry->no_erase ? d->fates[0] : ERASED;
@@ -275,7 +275,7 @@ static int finish(struct differ *d)
 	r = load(d, 0, &known);
 	if (r == 0 && fate != UNTOUCHED)
 		r = program_pages(d, 0, d->head, fate, LAST);
-	return r < 0 ? r : ops_program(&d->ops, 0, d->head, 0);
+	return r;
 }
 
 static int order(struct differ *d)
@@ -296,6 +296,16 @@ static int order(struct differ *d)
 
 /* --- checks ------------------------------------------------------------------ */
 
+static int push_checks(struct differ *d, const struct spans *checks)
+{
+	int r = 0;
+
+	for (size_t k = 0; r == 0 && k < checks->n; k++)
+		r = ops_check(&d->ops, checks->v[k].off, checks->v[k].len,
+			checks->v[k].off);
+	return r;
+}
+
 /* Everything is checked before the last operation, and that one after it. */
 static int add_checks(struct differ *d, struct spans *checks)
 {
@@ -303,9 +313,8 @@ static int add_checks(struct differ *d, struct spans *checks)
 	int r = spans_cut(checks, last.off, last.len);
 
 	d->plan->n_ops--;
-	for (size_t k = 0; r == 0 && k < checks->n; k++)
-		r = ops_check(&d->ops, checks->v[k].off, checks->v[k].len,
-			checks->v[k].off);
+	if (r == 0)
+		r = push_checks(d, checks);
 	if (r == 0)
 		r = ops_check(&d->ops, 0, 1, 0);
 	if (r < 0)
@@ -314,23 +323,48 @@ static int add_checks(struct differ *d, struct spans *checks)
 	return ops_check(&d->ops, last.off, last.len, last.off);
 }
 
+/* The same where the header is the last. */
+static int add_header(struct differ *d, struct spans *checks)
+{
+	int r = spans_cut(checks, 0, d->head);
+
+	if (r == 0)
+		r = push_checks(d, checks);
+	return r < 0 ? r
+		     : ops_header(&d->ops, d->pl->next_fd, d->head,
+			       d->pl->geometry->size + d->head, d->err);
+}
+
+/* What changes, and what is to be checked for it. */
+static int find_changed(struct differ *d, struct spans *touched, struct spans *checks)
+{
+	int r = ops_touched(&d->ops, 0, touched);
+
+	if (r == 0)
+		r = ops_reach(&d->ops, 0, true, checks);
+	if (r == 0 && d->late)
+		r = spans_push(touched, 0, d->head);
+	spans_normalize(touched);
+	for (size_t k = 0; r == 0 && k < d->layout->unknown.n; k++)
+		r = spans_cut(checks, d->layout->unknown.v[k].off,
+			d->layout->unknown.v[k].len);
+	return r;
+}
+
 static int seal(struct differ *d)
 {
 	_cleanup_(spans_done) struct spans checks = {0};
 	struct spans touched = {0};
 	int r;
 
-	if (d->plan->n_ops == 0)
+	if (d->plan->n_ops == 0 && !d->late)
 		return 0;
-	r = ops_touched(&d->ops, 0, &touched);
-	if (r == 0)
-		r = ops_reach(&d->ops, 0, true, &checks);
-	for (size_t k = 0; r == 0 && k < d->layout->unknown.n; k++)
-		r = spans_cut(&checks, d->layout->unknown.v[k].off,
-			d->layout->unknown.v[k].len);
+	r = find_changed(d, &touched, &checks);
 	d->plan->touched = touched.v;
 	d->plan->n_touched = touched.n;
-	return r < 0 ? r : add_checks(d, &checks);
+	if (r < 0)
+		return r;
+	return d->late ? add_header(d, &checks) : add_checks(d, &checks);
 }
 
 static int note_unknown(struct differ *d)

@@ -388,9 +388,9 @@ static int push_front(struct emitter *e)
 		r = spans_gaps(&e->unknown, len, reach, &known);
 	for (size_t k = 0; r == 0 && k < known.n; k++)
 		r = ops_check(&e->ops, known.v[k].off, known.v[k].len, known.v[k].off);
-	if (r == 0)
-		r = ops_program(&e->ops, 0, len, 0);
-	return r < 0 ? r : ops_check(&e->ops, 0, len, 0);
+	return r < 0 ? r
+		     : ops_header(&e->ops, e->pl->next_fd, len,
+			       e->spare + e->a->front, e->err);
 }
 
 /* --- a whole append ------------------------------------------------------------------- */

@@ -141,8 +141,11 @@ bool head_choose(const struct romfs_geometry *geometry, struct head *out)
 	static const enum head_form best[] = {HEAD_FREE, HEAD_TWICE, HEAD_ONCE};
 
 	*out = (struct head){.form = HEAD_NONE};
+	/* A slot of ONCE relies on ECC: a unit holds all of its bytes or none. Memory that can
+	 * be programmed twice has none, and a cut leaves any bits of a unit. */
 	for (size_t k = 0; k < ARRAY_SIZE(best); k++)
-		if (shape(geometry, best[k], geometry->write_unit, out))
+		if ((best[k] != HEAD_ONCE || !geometry->twice) &&
+			shape(geometry, best[k], geometry->write_unit, out))
 			return true;
 	return false;
 }

@@ -109,7 +109,6 @@ static int sort_out(const struct planning *pl, struct layout *l, bool keep,
 	uint64_t floor, struct spans *live, struct homeless *list, uint32_t *n)
 {
 	*n = 0;
-	l->kept = false;
 	for (uint32_t i = 0; i < romfs_tree_count(pl->wanted); i++) {
 		const struct romfs_node *node = romfs_tree_node(pl->wanted, i);
 		uint64_t home = pl->home[i];
@@ -124,7 +123,6 @@ static int sort_out(const struct planning *pl, struct layout *l, bool keep,
 			continue;
 		}
 		l->place[i] = home;
-		l->kept = true;
 		r = spans_push(live, home, node->size);
 		if (r < 0)
 			return r;
@@ -257,7 +255,6 @@ static int try_packed(const struct planning *pl, struct layout *l, bool notes,
 	int r;
 
 	l->kind = LAYOUT_PACKED;
-	l->kept = false;
 	l->pack = pl->options ? *pl->options : (struct romfs_pack_options){0};
 	l->pack.notes = notes;
 	r = romfs_pack_size(pl->wanted, &l->pack, &l->size, err);

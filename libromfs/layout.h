@@ -35,7 +35,6 @@ struct layout {
 	uint64_t root;	  /* of HEAD: where the metadata stands */
 	struct romfs_pack_options pack; /* of PACKED */
 	uint64_t size;	  /* bytes of the image */
-	bool kept;	  /* some file stays where it is */
 	struct spans unknown; /* left alone by next_write */
 };
 

@@ -2,6 +2,9 @@
 #include "libromfs/ops.h"
 
 #include <errno.h>
+#include <string.h>
+
+#include "util/io.h"
 
 static struct romfs_op *last_op(const struct ops *o, enum romfs_op_kind kind)
 {
@@ -11,8 +14,8 @@ static struct romfs_op *last_op(const struct ops *o, enum romfs_op_kind kind)
 	return last && last->kind == kind ? last : NULL;
 }
 
-static int push(struct ops *o, enum romfs_op_kind kind, uint64_t off, uint64_t len,
-	uint64_t src)
+static int push(
+	struct ops *o, enum romfs_op_kind kind, uint64_t off, uint64_t len, uint64_t src)
 {
 	struct romfs_plan *plan = o->plan;
 
@@ -79,6 +82,43 @@ int ops_program_page(
 int ops_check(struct ops *o, uint64_t off, uint64_t len, uint64_t src)
 {
 	return len ? push(o, ROMFS_OP_CHECK, off, len, src) : 0;
+}
+
+/* The whole header but for one bit of its first byte, which is no file system. */
+static int program_almost(
+	struct ops *o, int next_fd, uint32_t len, uint64_t spare, struct error *err)
+{
+	_cleanup_free_ uint8_t *buf = malloc(len);
+	int r;
+
+	if (!buf)
+		return -ENOMEM;
+	r = io_pread_full(next_fd, buf, len, 0);
+	buf[0] |= 1;
+	if (r == 0)
+		r = io_pwrite_full(next_fd, buf, len, (off_t)spare);
+	if (r < 0)
+		return error_set(err, r, "cannot write the next image: %s", strerror(-r));
+	r = ops_program(o, 0, len, spare);
+	return r < 0 ? r : ops_check(o, 0, len, spare);
+}
+
+/* Without ECC a cut leaves any bits of a unit: also a magic that is whole, and a length that
+ * is not, which in 32 bits can be any. So the last program clears a single bit. */
+int ops_header(
+	struct ops *o, int next_fd, uint32_t len, uint64_t spare, struct error *err)
+{
+	const struct romfs_geometry *g = o->geometry;
+	uint32_t last = len;
+	int r = 0;
+
+	if (g->twice && !g->no_erase && g->write_unit > 1) {
+		r = program_almost(o, next_fd, len, spare, err);
+		last = g->write_unit;
+	}
+	if (r == 0)
+		r = ops_program(o, 0, last, 0);
+	return r < 0 ? r : ops_check(o, 0, len, 0);
 }
 
 int ops_touched(const struct ops *o, size_t first, struct spans *out)

@@ -21,6 +21,11 @@ must_check int ops_program(struct ops *o, uint64_t off, uint64_t len, uint64_t s
 must_check int ops_program_page(
 	struct ops *o, const uint8_t *bytes, uint64_t off, size_t len, bool by_units);
 must_check int ops_check(struct ops *o, uint64_t off, uint64_t len, uint64_t src);
+/* Programs and checks the header, which is the first `len` bytes of `next`: after that, and
+ * not before, there is a file system. Bytes for the time between may be written to `next`
+ * at `spare`. */
+must_check int ops_header(
+	struct ops *o, int next_fd, uint32_t len, uint64_t spare, struct error *err);
 
 /* Appends to `out` what the operations from the one with index `first` on change; and what
  * boards may have changed without being asked: these ranges and the erase blocks beside

@@ -77,8 +77,8 @@ struct romfs_plan {
 	struct romfs_op *ops; /* to be done in this order */
 	size_t n_ops;
 	enum romfs_way way;
-	/* What the operations change, sorted and merged, when all are done. With WAY_ERASE and
-	 * WAY_APPEND `next` has bytes only there; elsewhere flash keeps what it holds, and a
+	/* What the operations change, sorted and merged, when all are done. With WAY_NOTHING,
+	 * WAY_ERASE and WAY_APPEND `next` has bytes only there; elsewhere flash keeps what it holds, and a
 	 * CHECK there (of a neighbour) is against that. With the other ways `next` holds the
 	 * whole partition. */
 	struct romfs_extent *touched;

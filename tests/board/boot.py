@@ -190,7 +190,11 @@ def make_machine():
     def soft_reset():
         raise SystemExit
 
-    machine.soft_reset = machine.reset = soft_reset
+    def reset():
+        _board.hard_reset()
+        raise SystemExit
+
+    machine.soft_reset, machine.reset = soft_reset, reset
     return machine
 
 

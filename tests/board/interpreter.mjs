@@ -364,6 +364,7 @@ class Machine {
 			out_of_range: (p, off, len) => this.flash.outOfRange(p, off, len),
 			available: () => ring.length,
 			collect: () => collector.run(),
+			hard_reset: () => { this.hard = true; },
 			...this.#base64(),
 		});
 		mp.globals.set('_source', this.bootSource);

@@ -65,8 +65,13 @@ export class Repl {
 
 	async #softReset()
 	{
-		this.numbers.add('soft_resets');
-		this.#write('MPY: soft reboot\r\n');
+		if (this.machine.hard) { // as after power-on: in the friendly REPL
+			this.machine.hard = this.raw = false;
+			this.numbers.add('hard_resets');
+		} else {
+			this.numbers.add('soft_resets');
+			this.#write('MPY: soft reboot\r\n');
+		}
 		await this.#start();
 		if (!this.raw)
 			this.#runMain();

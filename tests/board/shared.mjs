@@ -8,7 +8,7 @@ const NAMES = [
 	'fail_errno', 'fail_sticky', 'noop_at', 'hang_at', 'seed', 'ctrl_c_flush',
 	// counters
 	'ops', 'erases', 'programs', 'pages', 'programmed_bytes', 'double_programs',
-	'violations', 'soft_resets', 'rx_dropped',
+	'violations', 'soft_resets', 'hard_resets', 'rx_dropped',
 ];
 export const SETTINGS = NAMES.slice(0, NAMES.indexOf('ops'));
 export const COUNTERS = NAMES.slice(NAMES.indexOf('ops'));

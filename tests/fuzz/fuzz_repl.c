@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libdev/known.h"
 #include "libdev/session.h"
 
 struct tape {
@@ -72,6 +73,16 @@ static const struct dev_transport_ops tape_ops = {
 	.free = tape_free,
 };
 
+/* What is known of a board may come from a file that anybody has written. */
+static void read_known(const uint8_t *data, size_t size)
+{
+	static struct dev_known k;
+	_cleanup_fclose_ FILE *f = fmemopen((void *)(uintptr_t)data, size, "r");
+
+	if (f && dev_known_read(f, &k) == 0)
+		learn_partitions(&k.info, &k.caps);
+}
+
 static void use(struct dev_session *s)
 {
 	static uint8_t buf[8192], hashes[4][SHA256_SIZE];
@@ -109,6 +120,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		free(tape);
 		return 0;
 	}
+	read_known(data, size);
 	options.no_agent = data[0] & 1;
 	tape->base.ops = &tape_ops;
 	tape->base.name = "tape";

@@ -2,15 +2,18 @@
 /* Drives libdev by hand: opens a port, tells what the board is, and runs the operations
  * given, each on partition N (-p, default 0).
  *
- *   devprobe [-v] [-n] [-p N] PORT [info] [read OFF LEN FILE] [hash OFF LEN STEP]
- *            [erase OFF LEN] [program OFF FILE] [time] [known]
+ *   devprobe [-v] [-n] [-p N] [-b BAUD] [-s MS] [-k FILE] PORT [info]
+ *            [read OFF LEN FILE] [hash OFF LEN STEP] [hashes OFF,LEN,OFF,LEN...]
+ *            [erase OFF LEN] [program OFF FILE] [twice OFF] [sleep MS] [time] [known]
  *
- * -k FILE: what is known of the board, which `known` writes there. -n: no agent. -v: what
- * goes over the line. `time` prints how long the last one took. */
+ * -n: no agent. -v: what goes over the line. -s: the board's patience with a silent host.
+ * -k: what is known of the board, which `known` writes there. `time` prints how long the
+ * last operation took. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "libdev/known.h"
 #include "libdev/session.h"
@@ -73,6 +76,14 @@ static int do_read(struct dev_target *t, char **a, struct error *err)
 	return r;
 }
 
+static void print_hash(uint64_t off, const uint8_t *hash)
+{
+	printf("%08" PRIx64 " ", off);
+	for (unsigned k = 0; k < SHA256_SIZE; k++)
+		printf("%02x", hash[k]);
+	putchar('\n');
+}
+
 static int do_hash(struct dev_target *t, char **a, struct error *err)
 {
 	uint64_t off = strtoul(a[0], NULL, 0), len = strtoul(a[1], NULL, 0);
@@ -80,13 +91,50 @@ static int do_hash(struct dev_target *t, char **a, struct error *err)
 	_cleanup_free_ uint8_t(*out)[SHA256_SIZE] = calloc(n + 1, SHA256_SIZE);
 	int r = out ? dev_target_hash(t, off, len, step, out, err) : -12;
 
-	for (uint64_t i = 0; r == 0 && i < n; i++) {
-		printf("%08" PRIx64 " ", off + i * step);
-		for (unsigned k = 0; k < SHA256_SIZE; k++)
-			printf("%02x", out[i][k]);
-		putchar('\n');
-	}
+	for (uint64_t i = 0; r == 0 && i < n; i++)
+		print_hash(off + i * step, out[i]);
 	return r;
+}
+
+static int do_hashes(struct dev_target *t, char **a, struct error *err)
+{
+	static uint8_t out[1000][SHA256_SIZE];
+	static struct dev_extent v[1000];
+	size_t n = 0;
+	char *p = a[0];
+	int r;
+
+	for (; *p && n < ARRAY_SIZE(v); n++) {
+		v[n].off = strtoul(p, &p, 0);
+		p += *p == ',';
+		v[n].len = strtoul(p, &p, 0);
+		p += *p == ',';
+	}
+	r = dev_target_hash_list(t, v, n, out, err);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		print_hash(v[i].off, out[i]);
+	return r;
+}
+
+static int do_twice(struct dev_target *t, char **a, struct error *err)
+{
+	bool twice = false;
+	int r = dev_target_probe_twice(t, strtoul(a[0], NULL, 0), &twice, err);
+
+	if (r == 0)
+		printf("twice %s, by the table %d\n", twice ? "yes" : "no", t->geometry.twice);
+	return r;
+}
+
+/* Leaves the board alone for a while, without closing. */
+static int do_sleep(struct dev_target *t, char **a, struct error *err)
+{
+	struct timespec ts = {.tv_sec = strtol(a[0], NULL, 10) / 1000,
+		.tv_nsec = strtol(a[0], NULL, 10) % 1000 * 1000000};
+
+	fflush(stdout);
+	nanosleep(&ts, NULL);
+	return 0;
 }
 
 static int do_program(struct dev_target *t, char **a, struct error *err)
@@ -109,7 +157,8 @@ static const struct {
 	int (*run)(struct dev_target *t, char **args, struct error *err);
 } commands[] = {
 	{"read", 3, do_read}, {"hash", 3, do_hash}, {"erase", 2, do_erase},
-	{"program", 2, do_program},
+	{"program", 2, do_program}, {"hashes", 1, do_hashes}, {"twice", 1, do_twice},
+	{"sleep", 1, do_sleep},
 };
 
 static int run(struct dev_session *s, unsigned number, char **argv, int argc,
@@ -158,7 +207,7 @@ int main(int argc, char **argv)
 	uint64_t in, out;
 	int opt, r;
 
-	while ((opt = getopt(argc, argv, "+vnp:b:k:")) != -1) {
+	while ((opt = getopt(argc, argv, "+vnp:b:k:s:")) != -1) {
 		if (opt == 'v')
 			options.log = &sink;
 		else if (opt == 'n')
@@ -167,6 +216,8 @@ int main(int argc, char **argv)
 			known_file = optarg;
 		else if (opt == 'p')
 			number = (unsigned)strtoul(optarg, NULL, 0);
+		else if (opt == 's')
+			options.silence_ms = (unsigned)strtoul(optarg, NULL, 0);
 		else if (opt == 'b')
 			options.baud = (unsigned)strtoul(optarg, NULL, 0);
 		else

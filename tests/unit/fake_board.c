@@ -201,6 +201,10 @@ static void work(struct fake_board *b, const uint8_t *head, const uint8_t *paylo
 	case 'R':
 		if (b->o.floods_answers)
 			flood_answers(b);
+		if (b->o.memory && len > b->o.memory / 2) {
+			answer(b, head, -1003, 0, (const uint8_t *)"MemoryError()", 13);
+			return;
+		}
 		answer(b, head, 0, 0, b->flash + off, len);
 		return;
 	case 'H':
@@ -316,6 +320,10 @@ static void bootstrap(struct fake_board *b, const char *code)
 		return;
 	}
 	size = strstr(program, "\nA=");
+	if (size && b->o.memory && strtoul(size + 3, NULL, 10) > b->o.memory) {
+		say(b, "\x04Traceback:\r\nMemoryError: memory allocation failed\r\n\x04>");
+		return;
+	}
 	if (size)
 		agent(b, (uint32_t)strtoul(size + 3, NULL, 10));
 	say(b, "\x04\x04>");

@@ -44,6 +44,9 @@ struct fake_options {
 	const char *noise;    /* printed by the firmware before each answer */
 	bool floods_answers; /* the agent answers a read by what nobody asked, for ever */
 	const char *identity; /* what the agent says that the board is */
+	/* Payloads, answers and the agent itself raise MemoryError above so many bytes; 0: none
+	 * does. */
+	unsigned memory;
 	unsigned fail_frame; /* this change of flash reports -EIO; 0: none */
 };
 

@@ -19,6 +19,8 @@ const struct dev_board_info *__wrap_dev_session_info(const struct dev_session *s
 int __wrap_dev_session_target(
 	struct dev_session *s, unsigned number, struct dev_target **out, struct error *err);
 
+int __wrap_dev_session_known(const struct dev_session *s, struct dev_known *out);
+
 struct fakeboard fakeboard;
 
 void fakeboard_make(uint64_t size, uint32_t erase_block)
@@ -31,6 +33,7 @@ void fakeboard_make(uint64_t size, uint32_t erase_block)
 			.address = 0x08000000},
 		.flash = malloc(size),
 		.fault_at = -1,
+		.after = -1,
 		.port_fd = -1,
 	};
 	assert_non_null(fakeboard.flash);
@@ -48,6 +51,7 @@ void fakeboard_remove(void)
 static int do_read(struct dev_target *t, uint64_t off, void *buf, size_t len, struct error *err)
 {
 	fakeboard.reads++;
+	fakeboard.read_bytes += len;
 	if (fakeboard.read_result < 0)
 		return error_set(err, fakeboard.read_result, "the board does not answer");
 	memcpy(buf, fakeboard.flash + off, len);
@@ -80,13 +84,32 @@ static int change(uint64_t *len, struct error *err)
 	return error_set(err, b->fault_code, "the board gave up");
 }
 
+static bool is_worn(uint64_t off)
+{
+	return off - fakeboard.bad_at < fakeboard.bad_len;
+}
+
+static int refuse(struct dev_target *t, uint64_t off, uint64_t len, struct error *err)
+{
+	const struct fakeboard *b = &fakeboard;
+
+	if (b->bad == FAKEBOARD_SILENT || !b->bad_len || off >= b->bad_at + b->bad_len ||
+		off + len <= b->bad_at)
+		return 0;
+	t->refused_at = MAX(off, b->bad_at);
+	return error_set(err, -EIO, "the board reported error -5");
+}
+
 static int do_erase(struct dev_target *t, uint64_t off, uint64_t len, struct error *err)
 {
-	int r = change(&len, err);
+	int r = change(&len, err), ok = refuse(t, off, len, err);
 
+	if (ok < 0)
+		return ok;
 	fakeboard.erases++;
-	if (r != 0)
-		memset(fakeboard.flash + off, 0xFF, len);
+	for (uint64_t i = 0; r != 0 && i < len; i++)
+		if (!is_worn(off + i))
+			fakeboard.flash[off + i] = 0xFF;
 	return MIN(r, 0);
 }
 
@@ -95,12 +118,18 @@ static int do_program(
 {
 	const uint8_t *from = buf;
 	uint64_t len = size;
-	int r = change(&len, err);
+	int r = change(&len, err), ok = refuse(t, off, size, err);
 
+	fakeboard.tried = off;
+	if (ok < 0)
+		return ok;
 	fakeboard.programs++;
 	fakeboard.last_program = off;
 	for (uint64_t i = 0; r != 0 && i < len; i++)
-		fakeboard.flash[off + i] &= from[i];
+		if (!is_worn(off + i))
+			fakeboard.flash[off + i] &= from[i];
+	if ((int)fakeboard.changes - 1 == fakeboard.after)
+		return error_set(err, -ENODEV, "the board is gone");
 	return MIN(r, 0);
 }
 
@@ -152,6 +181,11 @@ const struct dev_board_info *__wrap_dev_session_info(const struct dev_session *s
 {
 	fakeboard.info.partitions[0] = fakeboard.geometry;
 	return &fakeboard.info;
+}
+
+int __wrap_dev_session_known(const struct dev_session *s, struct dev_known *out)
+{
+	return -ENODATA;
 }
 
 int __wrap_dev_session_target(

@@ -17,14 +17,18 @@ struct fakeboard {
 	uint8_t *flash;
 	int open_result; /* of the next opens, if negative */
 	int port_fd; /* of the node, while a session lasts */
-	uint64_t hashed_bytes;
+	uint64_t hashed_bytes, read_bytes;
 	unsigned opens, closes, erases, programs, reads, hashes, finishes;
 	/* The erase or program number `fault_at` (from 0), and `fault_count - 1` after it. */
 	int fault_at, fault_count, fault_code;
 	enum fakeboard_fault fault;
+	uint64_t bad_at, bad_len; /* flash that refuses (FAILS) or ignores what is written */
+	enum fakeboard_fault bad;
 	unsigned changes;		      /* erases and programs together */
 	int read_result;		      /* of reads, if negative */
 	uint64_t last_program;		      /* offset */
+	uint64_t tried; /* offset of the last program that was asked for */
+	int after; /* the change of this number (from 0) is done, and then the board is gone; -1 */
 	void (*on_change)(struct fakeboard *b); /* before each, on the worker's thread */
 };
 

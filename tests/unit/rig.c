@@ -102,9 +102,10 @@ static bool wants_idle(void *ctx)
 	return !flash_is_resting(r->a.flash);
 }
 
+static struct log_sink log_sink;
+
 static void start(struct rig *r)
 {
-	static struct log_sink log;
 	const struct worker_hooks hooks = {
 		.idle = on_idle, .wants_idle = wants_idle, .ctx = r, .linger_ms = 50};
 	struct committer_options o = {
@@ -117,10 +118,9 @@ static void start(struct rig *r)
 		.idle_ms = r->idle_ms,
 		.notify = on_notify,
 		.ctx = r,
-		.log = &log,
+		.log = &log_sink,
 	};
 
-	log = (struct log_sink){.write = on_log, .data = r};
 	assert_true(sd_event_new(&r->event) >= 0);
 	assert_int_equal(worker_new(&hooks, &r->worker), 0);
 	o.event = r->event;
@@ -136,7 +136,7 @@ int rig_try_attach(struct rig *r, struct error *err)
 {
 	const struct attach_options o = {
 		.flash = {.path = r->image, .is_image = !r->board, .cancel_fd = -1,
-			.image_size = r->image_size},
+			.image_size = r->image_size, .log = &log_sink},
 		.state_dir = r->state,
 		.pack = &r->pack,
 		.id = r->id,
@@ -145,6 +145,7 @@ int rig_try_attach(struct rig *r, struct error *err)
 	int result;
 
 	assert_null(r->worker);
+	log_sink = (struct log_sink){.write = on_log, .data = r};
 	error_clear(err);
 	result = attach(&o, &r->a, err);
 	if (result == 0)

@@ -223,6 +223,10 @@ static void expect_done(const struct run *run)
 			run->f->b[at] != next[at])
 			fail_msg("byte %llu is not the plan's", (unsigned long long)at);
 	}
+	/* What was erased is known now. */
+	for (uint64_t b = 0; b < size / run->f->g.erase_block; b++)
+		run->f->unknown[b] &= !is_inside(plan->touched, plan->n_touched,
+			b * run->f->g.erase_block, run->f->g.erase_block);
 	free(next);
 	free(changed);
 	free(unknown);
@@ -289,6 +293,7 @@ static int nor_read(void *ctx, uint64_t off, void *buf, size_t len, struct error
 		if (f->unknown[k])
 			return -ENODATA;
 	memcpy(buf, f->b + off, len);
+	f->peeks += f->hidden && memchr(f->hidden + off, 1, len);
 	return 0;
 }
 

@@ -14,6 +14,8 @@ struct nor {
 	bool *unknown; /* by erase block: the host does not know what stands there */
 	uint32_t *erases; /* by erase block */
 	uint8_t *bad; /* by erase block: 1 where nothing may be erased or programmed */
+	uint8_t *hidden; /* by byte, or NULL: 1 where nobody may read */
+	unsigned peeks; /* how often somebody did */
 	int next_fd;   /* of the last plan */
 };
 

@@ -2,14 +2,18 @@
 /* Commits to a board that has its faults. */
 #include "config.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "fuse/intent.h"
 #include "tests/unit/fakeboard.h"
 #include "tests/unit/fault.h"
 #include "tests/unit/rig.h"
@@ -400,6 +404,243 @@ static void test_base_is_on_disk_first(void **state)
 	assert_false(disk.violated);
 }
 
+/* --- by appending ----------------------------------------------------------------------- */
+
+static unsigned count_files(struct rig *r, const char *prefix)
+{
+	DIR *d = fdopendir(dup(rig_folder(r)->dirfd));
+	const struct dirent *e;
+	unsigned n = 0;
+
+	assert_non_null(d);
+	rewinddir(d);
+	while ((e = readdir(d)))
+		n += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
+	closedir(d);
+	return n;
+}
+
+static void start_appending(struct rig *r)
+{
+	rig_write(r, "a", one, 9000);
+	rig_write(r, "keep", two, 5000);
+	rig_sync(r);
+	rig_write(r, "a", two, 9000);
+	rig_sync(r);
+}
+
+static atomic_uint flushes, flushes_before_answer;
+
+static int count_flush(int fd)
+{
+	atomic_fetch_add(&flushes, 1);
+	return 0;
+}
+
+static void on_answer(void *ctx, int result)
+{
+	bool *answered = ctx;
+
+	assert_int_equal(result, 0);
+	atomic_store(&flushes_before_answer, atomic_load(&flushes));
+	*answered = true;
+}
+
+/* A save waits for three flushes (of what was staged, of the intent, of the mirror's map), and
+ * leaves no image on the host. */
+static void test_append_is_light(void **state)
+{
+	static const struct fault_watch watch = {.flush = count_flush};
+	struct rig *r = *state;
+	bool answered = false;
+	struct committer_waiter w = {.done = on_answer, .ctx = &answered};
+	unsigned erases;
+
+	start_appending(r);
+	rig_write(r, "a", one, 8000);
+	flash_rest(r->a.flash);
+	erases = fakeboard.erases;
+	atomic_store(&flushes, 0);
+	fault_watch = &watch;
+	committer_sync(r->committer, &w);
+	assert_int_equal(count_files(r, "next-"), 0);
+	while (!answered)
+		assert_true(sd_event_run(r->event, 20000000) > 0);
+	fault_watch = NULL;
+	assert_true(atomic_load(&flushes_before_answer) <= 3);
+	assert_int_equal(fakeboard.erases, erases);
+	assert_int_equal(count_files(r, "next-"), 0);
+	expect_on_board(r, "a", one, 8000);
+	rig_expect(r, "keep", two, 5000);
+}
+
+/* The board is cut off at each operation of an append, and half of it is done; then the host
+ * starts anew, or goes on. Nothing is lost, and nothing is taken for another program's. */
+static bool cut_append(struct rig *r, int at, bool restart)
+{
+	struct intent intent;
+
+	start_used(r);
+	start_appending(r);
+	rig_write(r, "a", one, 7000);
+	rig_write(r, "b", one, 3000);
+	fail_from(at, 1000, FAKEBOARD_HALF, -ENODEV);
+	if (rig_try_sync(r) == 0)
+		return false;
+	mend();
+	if (restart)
+		rig_reattach(r);
+	if (strstr(r->a.notes, "another program"))
+		fail_msg("cut at %d: %s", at, r->a.notes);
+	rig_expect(r, "a", one, 7000);
+	rig_expect(r, "keep", two, 5000);
+	rig_write(r, "c", two, 100);
+	rig_sync(r);
+	assert_int_equal(intent_read(rig_folder(r)->dirfd, &intent), -ENOENT);
+	rig_reattach(r);
+	rig_expect(r, "c", two, 100);
+	expect_on_board(r, "a", one, 7000);
+	rig_expect(r, "b", one, 3000);
+	rig_expect(r, "c", two, 100);
+	rig_expect(r, "keep", two, 5000);
+	return true;
+}
+
+static void test_append_cut(void **state)
+{
+	for (int restart = 0; restart < 2; restart++) {
+		int at = 0;
+
+		while (cut_append(*state, at, restart))
+			at++;
+		assert_true(at > 1);
+		mend();
+	}
+}
+
+/* Flash had the new tree when the line was lost, and nobody on the host knew. */
+static void test_append_had_happened(void **state)
+{
+	struct rig *r = *state;
+	unsigned last;
+
+	start_appending(r);
+	rig_write(r, "a", one, 7000);
+	fakeboard.changes = 0;
+	rig_sync(r);
+	last = fakeboard.changes - 1;
+	for (int restart = 0; restart < 2; restart++) {
+		rig_write(r, "a", two, 7000 + (size_t)restart);
+		fakeboard.after = (int)last;
+		fakeboard.changes = 0;
+		assert_int_equal(rig_try_sync(r), -ENODEV);
+		fakeboard.after = -1;
+		fakeboard.changes = 0;
+		if (restart)
+			rig_reattach(r);
+		rig_expect(r, "a", two, 7000 + (size_t)restart);
+		rig_sync(r);
+		assert_int_equal(fakeboard.changes, 0);
+		rig_expect(r, "a", two, 7000 + (size_t)restart);
+		rig_expect(r, "keep", two, 5000);
+	}
+	expect_on_board(r, "a", two, 7001);
+}
+
+/* A slot that came out as nonsense: the board shows no tree, and gets it back with all its
+ * files, those of the folder that were never read too. */
+static void test_torn_slot(void **state)
+{
+	for (int restart = 0; restart < 2; restart++) {
+		struct rig *r = *state;
+		unsigned last;
+
+		start_used(r);
+		start_appending(r);
+		rig_write(r, "a", one, 7000);
+		fakeboard.changes = 0;
+		rig_sync(r);
+		last = fakeboard.changes - 1; /* the last step of a slot's use */
+		expect_on_board(r, "keep", two, 5000);
+		rig_detach(r);
+		rig_forget_state(r);
+		rig_attach(r);
+		rig_write(r, "a", one, 6900);
+		fail_from((int)last, 1000, FAKEBOARD_FAILS, -ENODEV);
+		assert_int_equal(rig_try_sync(r), -ENODEV);
+		mend();
+		assert_true(fakeboard.tried < 4 * BLOCK);
+		memset(fakeboard.flash + fakeboard.tried, 0, 4);
+		if (restart)
+			rig_reattach(r);
+		rig_expect(r, "a", one, 6900);
+		rig_sync(r);
+		rig_expect(r, "keep", two, 5000);
+		expect_on_board(r, "a", one, 6900);
+		rig_expect(r, "keep", two, 5000);
+	}
+}
+
+/* --- blocks that fail -------------------------------------------------------------------- */
+
+static void wear_block(uint64_t at, enum fakeboard_fault how)
+{
+	fakeboard.bad_at = at;
+	fakeboard.bad_len = BLOCK;
+	fakeboard.bad = how;
+}
+
+/* A block that refuses, or does not keep what is written: the user is told once, the data
+ * goes elsewhere in the same commit, and it is left alone from then on. */
+static void test_block_set_aside(void **state)
+{
+	static const enum fakeboard_fault how[] = {FAKEBOARD_FAILS, FAKEBOARD_SILENT};
+	struct rig *r = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(how); i++) {
+		uint64_t at;
+
+		start_used(r);
+		start_appending(r);
+		at = rig_find(r, "a")->content.off + 12 * BLOCK;
+		wear_block(at - at % BLOCK, how[i]);
+		r->log[0] = '\0';
+		for (unsigned k = 0; k < 12; k++) {
+			one[0] = (uint8_t)k;
+			rig_write(r, "a", one, 9000);
+			rig_sync(r);
+			rig_expect(r, "keep", two, 5000);
+		}
+		assert_non_null(strstr(r->log, "set aside"));
+		r->log[0] = '\0';
+		rig_reattach(r); /* and not forgotten */
+		for (unsigned k = 0; k < 12; k++) {
+			two[0] = (uint8_t)k;
+			rig_write(r, "a", two, 9000);
+			rig_sync(r);
+		}
+		assert_string_equal(r->log, "");
+		fakeboard.bad_len = 0;
+		expect_on_board(r, "a", two, 9000);
+		two[0] = 11;
+	}
+}
+
+/* Where everything fails, it is not the blocks. */
+static void test_failing_board(void **state)
+{
+	struct rig *r = *state;
+
+	start_appending(r);
+	fakeboard.bad_at = BLOCK;
+	fakeboard.bad_len = SIZE - BLOCK;
+	rig_write(r, "a", one, 7000);
+	assert_true(rig_try_sync(r) < 0);
+	assert_non_null(strstr(r->log, "failing"));
+	rig_expect(r, "a", one, 7000);
+	fakeboard.bad_len = 0;
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -416,6 +657,12 @@ int main(void)
 		TEST(test_taken_back_after_a_cut),
 		TEST(test_files_never_read_survive),
 		TEST(test_base_is_on_disk_first),
+		TEST(test_append_is_light),
+		TEST(test_append_cut),
+		TEST(test_append_had_happened),
+		TEST(test_torn_slot),
+		TEST(test_block_set_aside),
+		TEST(test_failing_board),
 	};
 
 	return cmocka_run_group_tests_name("commit", tests, NULL, NULL);

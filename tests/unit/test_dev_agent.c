@@ -83,6 +83,19 @@ static void test_lost_answers(void **state)
 		copy_and_check(&(struct fake_options){.rules = fake_rp2, .lost_answer = n});
 }
 
+/* Memory that is short makes frames and reads smaller, down to what fits. */
+static void test_short_memory(void **state)
+{
+	/* Without the buffer protocol, reading takes memory as well. */
+	static const struct fake_rule segment = {
+		"n=0\n", "block=1\r\ncount=16\r\nsize=4096\r\n", NULL};
+	struct fake_rule rules[] = {fake_rp2[0], fake_rp2[1], fake_rp2[2], segment,
+		{NULL, NULL, NULL}};
+
+	for (unsigned memory = 16384; memory >= 512; memory /= 2)
+		copy_and_check(&(struct fake_options){.rules = rules, .memory = memory});
+}
+
 /* The firmware prints between frames; 0xA5 in it starts no frame. */
 static void test_noise(void **state)
 {
@@ -171,6 +184,7 @@ int main(void)
 		cmocka_unit_test(test_clean_line),
 		cmocka_unit_test(test_damaged_line),
 		cmocka_unit_test(test_lost_answers),
+		cmocka_unit_test(test_short_memory),
 		cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_hash_list),
 		cmocka_unit_test(test_flash_errors),

@@ -146,9 +146,31 @@ static void test_fetch(void **state)
 	assert_int_equal(fakeboard.reads, 2); /* in one piece */
 	assert_int_equal(mirror_read(b->mirror, 5 * BLOCK, buf, 1), 0);
 	assert_int_equal(buf[0], 0xFF);
+	assert_int_equal(fakeboard.hashes, 0); /* none of it is asked for first */
 	assert_int_equal(flash_fetch(b->flash, SIZE, 1, &b->err), -EINVAL);
 	error_clear(&b->err);
 	assert_int_equal(flash_fetch(b->flash, UINT64_MAX, 2, &b->err), -EINVAL);
+}
+
+/* Free space is asked about once, in few requests: what is blank is known then, what is not is
+ * left unknown, and what the image uses is none of its business. */
+static void test_find_blank(void **state)
+{
+	struct bed *b = *state;
+	struct romfs_extent meta[] = {{BLOCK, 10}};
+	struct romfs_image image = {.meta = meta, .n_meta = 1};
+
+	assert_int_equal(romfs_tree_new(&image.tree), 0);
+	assert_int_equal(flash_connect(b->flash, &b->err), 0);
+	rig_fill(fakeboard.flash + 3 * BLOCK + 9, 2, 1);
+	assert_int_equal(flash_find_blank(b->flash, &image, &b->err), 1);
+	assert_int_equal(fakeboard.hashes, 2); /* in front of what is used, and behind */
+	assert_int_equal(fakeboard.reads, 0);
+	for (unsigned i = 0; i < BLOCKS; i++)
+		assert_int_equal(mirror_has(b->mirror, i * BLOCK, BLOCK), i != 1 && i != 3);
+	assert_int_equal(flash_find_blank(b->flash, &image, &b->err), 0);
+	assert_int_equal(fakeboard.hashes, 2);
+	romfs_tree_free(image.tree);
 }
 
 static void test_fetch_fails(void **state)
@@ -402,6 +424,7 @@ int main(void)
 		TEST(test_learns_once),
 		TEST(test_another_board),
 		TEST(test_fetch),
+		TEST(test_find_blank),
 		TEST(test_fetch_fails),
 		TEST(test_compare),
 		TEST(test_survey),

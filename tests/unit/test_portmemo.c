@@ -58,7 +58,7 @@ static void expect_sample(void)
 	struct portmemo have;
 
 	memset(&have, 0, sizeof(have));
-	assert_int_equal(portmemo_read(rig.state, IDENTITY, &have), 0);
+	assert_int_equal(portmemo_read(rig.state, IDENTITY, 0, &have), 0);
 	assert_string_equal(have.identity, want.identity);
 	assert_string_equal(have.key, want.key);
 	assert_string_equal(have.board.unique_id, want.board.unique_id);
@@ -128,20 +128,20 @@ static void test_round_trip(void **state)
 	struct stat before, after;
 	char path[400];
 
-	assert_int_equal(portmemo_read(rig.state, IDENTITY, &none), -ENOENT);
-	portmemo_drop(rig.state, IDENTITY); /* nothing is there */
-	assert_int_equal(portmemo_write(rig.state, &m, NULL), 0);
+	assert_int_equal(portmemo_read(rig.state, IDENTITY, 0, &none), -ENOENT);
+	portmemo_drop(rig.state, IDENTITY, 0); /* nothing is there */
+	assert_int_equal(portmemo_write(rig.state, &m, 0, NULL), 0);
 	expect_sample();
 	find_file(path);
 	assert_int_equal(stat(path, &before), 0);
-	assert_int_equal(portmemo_write(rig.state, &m, NULL), 0);
+	assert_int_equal(portmemo_write(rig.state, &m, 0, NULL), 0);
 	assert_int_equal(stat(path, &after), 0);
 	assert_int_equal(before.st_ino, after.st_ino); /* it was so already */
-	assert_int_equal(portmemo_read(rig.state, "id other", &none), -ENOENT);
+	assert_int_equal(portmemo_read(rig.state, "id other", 0, &none), -ENOENT);
 	assert_non_null(portmemo_partition(&m, 3));
 	assert_null(portmemo_partition(&m, 1));
-	portmemo_drop(rig.state, IDENTITY);
-	assert_int_equal(portmemo_read(rig.state, IDENTITY, &none), -ENOENT);
+	portmemo_drop(rig.state, IDENTITY, 0);
+	assert_int_equal(portmemo_read(rig.state, IDENTITY, 0, &none), -ENOENT);
 }
 
 static void test_another_identity(void **state)
@@ -150,15 +150,15 @@ static void test_another_identity(void **state)
 	char path[400], text[2000];
 	size_t len;
 
-	assert_int_equal(portmemo_write(rig.state, &m, NULL), 0);
+	assert_int_equal(portmemo_write(rig.state, &m, 0, NULL), 0);
 	find_file(path);
 	len = load(path, text, sizeof(text));
 	snprintf(m.identity, sizeof(m.identity), "id thief");
-	portmemo_drop(rig.state, IDENTITY);
-	assert_int_equal(portmemo_write(rig.state, &m, NULL), 0);
+	portmemo_drop(rig.state, IDENTITY, 0);
+	assert_int_equal(portmemo_write(rig.state, &m, 0, NULL), 0);
 	find_file(path);
 	save(path, text, len);
-	assert_int_equal(portmemo_read(rig.state, "id thief", &out), -EUCLEAN);
+	assert_int_equal(portmemo_read(rig.state, "id thief", 0, &out), -EUCLEAN);
 }
 
 /* Cut anywhere, it is none. */
@@ -168,16 +168,16 @@ static void test_torn(void **state)
 	char path[400], text[2000];
 	size_t len, i;
 
-	assert_int_equal(portmemo_write(rig.state, &m, NULL), 0);
+	assert_int_equal(portmemo_write(rig.state, &m, 0, NULL), 0);
 	find_file(path);
 	len = load(path, text, sizeof(text));
 	for (i = 0; i < len; i++) {
 		save(path, text, i);
-		assert_int_equal(portmemo_read(rig.state, IDENTITY, &out), -EUCLEAN);
+		assert_int_equal(portmemo_read(rig.state, IDENTITY, 0, &out), -EUCLEAN);
 	}
 	memcpy(text + len, "x", 2);
 	save(path, text, len + 1);
-	assert_int_equal(portmemo_read(rig.state, IDENTITY, &out), -EUCLEAN);
+	assert_int_equal(portmemo_read(rig.state, IDENTITY, 0, &out), -EUCLEAN);
 	save(path, text, len);
 	expect_sample();
 }
@@ -225,19 +225,21 @@ static void test_nonsense(void **state)
 		{" 400 100\n", " 400 100 1\n"},
 		{" 400 100\n", " 400\n"},
 		{"\nend\n", "\n\nend\n"},
+		{"\nend\n", "\nknown\n"},
+		{"\nend\n", "\nknown\nend\n"},
 	};
 	struct portmemo m = sample(), out;
 	char path[400], text[2000], bad[2000];
 	size_t i;
 
-	assert_int_equal(portmemo_write(rig.state, &m, NULL), 0);
+	assert_int_equal(portmemo_write(rig.state, &m, 0, NULL), 0);
 	find_file(path);
 	load(path, text, sizeof(text));
 	for (i = 0; i < ARRAY_SIZE(edits); i++) {
 		memcpy(bad, text, sizeof(bad));
 		replace(bad, &edits[i]);
 		save(path, bad, strlen(bad));
-		if (portmemo_read(rig.state, IDENTITY, &out) != -EUCLEAN)
+		if (portmemo_read(rig.state, IDENTITY, 0, &out) != -EUCLEAN)
 			fail_msg("taken: '%s' for '%s'", edits[i].to, edits[i].from);
 	}
 }
@@ -250,7 +252,7 @@ static void test_random_bytes(void **state)
 	char path[400], text[2000], bad[2000];
 	size_t len, i, k;
 
-	assert_int_equal(portmemo_write(rig.state, &m, NULL), 0);
+	assert_int_equal(portmemo_write(rig.state, &m, 0, NULL), 0);
 	find_file(path);
 	len = load(path, text, sizeof(text));
 	for (i = 0; i < 3000; i++) {
@@ -258,7 +260,7 @@ static void test_random_bytes(void **state)
 		for (k = rig_random(&seed) % 4 + 1; k > 0; k--)
 			bad[rig_random(&seed) % len] = (char)rig_random(&seed);
 		save(path, bad, len);
-		if (portmemo_read(rig.state, IDENTITY, &out) < 0)
+		if (portmemo_read(rig.state, IDENTITY, 0, &out) < 0)
 			continue;
 		for (k = 0; k < out.board.n_partitions; k++) {
 			const struct dev_geometry *g = &out.board.partitions[k];
@@ -274,15 +276,15 @@ static void test_no_file(void **state)
 	struct portmemo m = sample(), out;
 	char path[400], target[500];
 
-	assert_int_equal(portmemo_write(rig.state, &m, NULL), 0);
+	assert_int_equal(portmemo_write(rig.state, &m, 0, NULL), 0);
 	find_file(path);
 	snprintf(target, sizeof(target), "%s.moved", path);
 	assert_int_equal(rename(path, target), 0);
 	assert_int_equal(symlink(strrchr(target, '/') + 1, path), 0);
-	assert_true(portmemo_read(rig.state, IDENTITY, &out) < 0);
+	assert_true(portmemo_read(rig.state, IDENTITY, 0, &out) < 0);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(mkfifo(path, 0600), 0);
-	assert_true(portmemo_read(rig.state, IDENTITY, &out) < 0);
+	assert_true(portmemo_read(rig.state, IDENTITY, 0, &out) < 0);
 }
 
 int main(void)

@@ -60,7 +60,7 @@ static bool has_memo(void)
 {
 	struct portmemo memo;
 
-	return portmemo_read(rig.state, "id bench", &memo) == 0;
+	return portmemo_read(rig.state, "id bench", 0, &memo) == 0;
 }
 
 static void expect_tree(void)

@@ -52,6 +52,24 @@ static double now_ms(void)
 	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
 }
 
+/* The bytes of files that stay known to the caller: the planner has no business there. */
+static uint8_t *hide_files(
+	const struct nor *f, const struct romfs_tree *tree)
+{
+	uint8_t *hidden = calloc(1, f->g.size);
+
+	assert_non_null(hidden);
+	for (uint32_t i = 1; i < romfs_tree_count(tree); i++) {
+		const struct romfs_node *n = romfs_tree_node(tree, i);
+
+		if (n->type == ROMFS_FILE && n->data_off != ROMFS_NO_OFFSET)
+			memset(hidden + n->data_off, 1, n->size);
+	}
+	/* Where a head would stand it is looked for. */
+	memset(hidden, 0, MIN(f->g.size, 4096));
+	return hidden;
+}
+
 /* Plans from what is there; `old` tells what files were, so that those that are the same
  * are known to stand there. */
 static int rig_plan(struct rig *t, enum romfs_goal goal, const struct model *m,
@@ -60,13 +78,21 @@ static int rig_plan(struct rig *t, enum romfs_goal goal, const struct model *m,
 	struct romfs_image *image;
 	struct romfs_flash flash = nor_flash(&t->f, &image);
 	struct romfs_tree *tree = nor_wanted(m, old, image);
-	double start = now_ms();
+	double start;
 	int r;
 
 	*plan = NULL;
+	t->f.hidden = hide_files(&t->f, tree);
+	t->f.peeks = 0;
+	start = now_ms();
 	r = romfs_plan(&t->f.g, &flash, goal, tree, &options, model_content,
 		(void *)(uintptr_t)m, t->f.next_fd, plan, err);
 	t->slowest = MAX(t->slowest, now_ms() - start);
+	/* Elsewhere old places of files that move are taken over, if they are known. */
+	if (r == 0 && (*plan)->way <= ROMFS_WAY_APPEND)
+		assert_int_equal(t->f.peeks, 0);
+	free(t->f.hidden);
+	t->f.hidden = NULL;
 	for (uint32_t i = 1; r == 0 && i < romfs_tree_count(tree); i++) {
 		const struct romfs_node *n = romfs_tree_node(tree, i);
 
@@ -320,7 +346,7 @@ static const struct romfs_geometry geometries[] = {
 	ECC(256 * KIB, 4096, 64), ECC(256 * KIB, 4096, 128), ECC(256 * KIB, 4096, 256),
 	ECC(256 * KIB, 16384, 2048), ECC(128 * KIB, 2048, 2048), ECC(64 * KIB, 64, 8),
 	ECC(1024 * KIB, 256 * KIB, 32), ECC(8 * KIB, 4096, 256), ECC(16 * KIB, 8192, 8),
-	ECC(512 * KIB, 256 * KIB, 16),
+	ECC(512 * KIB, 256 * KIB, 16), NOR(24576 * KIB, 4096, 256),
 	{.size = 64 * KIB, .erase_block = 16, .write_unit = 16, .no_erase = true},
 	{.size = 48 * KIB, .erase_block = 4096, .write_unit = 1, .no_erase = true},
 	{.size = 8 * KIB, .erase_block = 4096, .write_unit = 4, .no_erase = true},
@@ -386,7 +412,8 @@ static void test_every_memory(void **state)
 			rig_init(&t, g, 0x9E37u * (k + 1) + f);
 			if (f % 2)
 				nor_dirty(&t.f, &t.r);
-			for (unsigned n = 0; n < 60 && size_of(&t.m) < g->size * fills[f] / 100; n++)
+			for (unsigned n = 0;
+				n < 60 && size_of(&t.m) < g->size * fills[f] / 100; n++)
 				model_random(&t.m, &t.r, 1, (uint32_t)(g->size / 20));
 			if (!rig_save(&t))
 				t.m.n = 0;
@@ -409,6 +436,184 @@ static void test_every_memory(void **state)
 			(unsigned long long)ways[ROMFS_WAY_APPEND],
 			(unsigned long long)ways[ROMFS_WAY_RENEW],
 			(unsigned long long)ways[ROMFS_WAY_REPLACE], full);
+	}
+}
+
+/* --- slots -------------------------------------------------------------------------- */
+
+/* Block 0 is erased once for many saves, and everything is there when it is not. */
+static void test_renewal(void **state)
+{
+	static const struct romfs_geometry kinds[] = {NOR(256 * KIB, 4096, 256),
+		NOR(256 * KIB, 4096, 1), ECC(256 * KIB, 4096, 2), ECC(256 * KIB, 4096, 4),
+		ECC(256 * KIB, 4096, 32), ECC(512 * KIB, 16384, 256)};
+
+	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+		struct romfs_usage usage;
+		struct rig t;
+		unsigned saves = 0, slots = 0, walk = 0;
+
+		rig_init(&t, &kinds[k], 0x510 + k);
+		model_add(&t.m, "main.py", false)->size = 900;
+		t.m.v[0].seed = 1;
+		model_add(&t.m, "data", false)->size = 3000;
+		while (t.ways[ROMFS_WAY_RENEW] < 3) {
+			struct romfs_image *image;
+			struct romfs_flash flash;
+
+			assert_true(rig_save(&t));
+			flash = nor_flash(&t.f, &image);
+			assert_int_equal(romfs_usage(&kinds[k], &flash, &usage, NULL), 0);
+			assert_true(usage.append);
+			assert_int_equal(usage.live + usage.blank + usage.dead + usage.mixed +
+						 usage.bad,
+				kinds[k].size);
+			assert_int_equal(usage.walk, image->records_before_root);
+			walk = MAX(walk, usage.walk);
+			slots = usage.slots;
+			romfs_image_free(image);
+			model_copy(&t.old, &t.m);
+			t.m.v[0].seed += 8;
+			saves++;
+		}
+		print_message("unit %u: %u slots, %u saves, walk %u, block 0 erased %u times\n",
+			kinds[k].write_unit, slots, saves, walk, t.f.erases[0]);
+		assert_true(walk <= 64);
+		assert_int_equal(t.f.erases[0], 2); /* blank at first */
+		assert_int_equal(t.ways[ROMFS_WAY_REPLACE], 0);
+		assert_true(saves >= 2 * slots);
+		rig_done(&t);
+	}
+}
+
+/* --- full, and back ------------------------------------------------------------------- */
+
+static void test_full_and_back(void **state)
+{
+	static const struct romfs_geometry g = NOR(256 * KIB, 4096, 256);
+	struct romfs_tree *tree;
+	struct romfs_plan *plan;
+	uint64_t size = 0;
+	struct rig t;
+
+	rig_init(&t, &g, 0xF11);
+	for (unsigned i = 0; i < 50; i++) {
+		char path[16];
+
+		snprintf(path, sizeof(path), "f%02u", i);
+		model_add(&t.m, path, false)->size = 5000;
+		t.m.v[i].seed = 8 * i + 1;
+	}
+	assert_true(rig_save(&t));
+	/* To the last byte that a packed image can use. */
+	model_copy(&t.old, &t.m);
+	model_add(&t.m, "last", false)->seed = 7;
+	for (uint32_t more = 5000; more; more /= 2)
+		for (size = 0; size <= g.size; model_find(&t.m, "last")->size += more) {
+			tree = model_tree(&t.m);
+			assert_int_equal(romfs_pack_size(tree, NULL, &size, NULL), 0);
+			romfs_tree_free(tree);
+			if (size > g.size) {
+				model_find(&t.m, "last")->size -= more;
+				break;
+			}
+		}
+	assert_int_equal(rig_plan(&t, ROMFS_SAVE, &t.m, &t.old, &plan, NULL), -ENOSPC);
+	assert_int_equal(rig_plan(&t, ROMFS_REWRITE, &t.m, &t.old, &plan, NULL), 0);
+	assert_true(plan->way >= ROMFS_WAY_RENEW);
+	nor_run(&t.f, plan, plan->n_ops, 0, &t.r);
+	romfs_plan_free(plan);
+	nor_expect(&t.f, &t.m, false);
+	model_copy(&t.old, &t.m);
+	model_find(&t.m, "last")->size += 2;
+	tree = model_tree(&t.m);
+	assert_int_equal(romfs_pack_size(tree, NULL, &size, NULL), 0);
+	romfs_tree_free(tree);
+	assert_true(size > g.size);
+	assert_int_equal(rig_plan(&t, ROMFS_REWRITE, &t.m, &t.old, &plan, NULL), -ENOSPC);
+
+	/* As soon as there is room, saves are appended again. */
+	model_copy(&t.m, &t.old);
+	for (unsigned i = 0; i < 25; i++)
+		model_remove(&t.m, t.m.v[i].path);
+	assert_true(rig_save(&t));
+	memset(t.ways, 0, sizeof(t.ways));
+	for (unsigned n = 0; n < 20; n++) {
+		model_copy(&t.old, &t.m);
+		t.m.v[n].seed = 8 * n + 3;
+		t.m.v[n].size = 4000 + n;
+		assert_true(rig_save(&t));
+	}
+	assert_int_equal(t.ways[ROMFS_WAY_REPLACE], 0);
+	assert_true(t.ways[ROMFS_WAY_RENEW] <= 1);
+	rig_done(&t);
+}
+
+/* --- blocks that failed, and such that nobody knows ----------------------------------- */
+
+static void test_bad_blocks(void **state)
+{
+	static const struct romfs_geometry g = ECC(256 * KIB, 4096, 32);
+	struct romfs_plan *plan;
+	struct error err = {0};
+	struct rig t;
+
+	rig_init(&t, &g, 0xBAD);
+	nor_dirty(&t.f, &t.r);
+	for (unsigned b = 3; b < 64; b += 5)
+		t.f.bad[b] = 1; /* the chip fails the test that touches one */
+	for (unsigned n = 0; n < 150; n++) {
+		change(&t, 60);
+		if (!rig_save(&t))
+			rig_give_up(&t);
+	}
+	assert_true(t.ways[ROMFS_WAY_APPEND] > 100);
+
+	/* A bad block 0 takes slots yet, and no new head. */
+	t.f.bad[0] = 1;
+	change(&t, 60);
+	assert_int_equal(rig_plan(&t, ROMFS_PACK, &t.m, &t.old, &plan, &err), -EIO);
+	assert_non_null(strstr(err.text, "start of the partition"));
+	memset(t.f.b, 0, 4096);
+	nor_settle(&t.f);
+	error_clear(&err);
+	assert_int_equal(rig_plan(&t, ROMFS_REWRITE, &t.m, NULL, &plan, &err), -EIO);
+	assert_non_null(strstr(err.text, "start of the partition"));
+	rig_done(&t);
+}
+
+/* What is not known is erased before anything goes there, or left alone: a chip that is
+ * full of what looks blank to nobody. */
+static void test_unknown_space(void **state)
+{
+	for (size_t k = 0; k < ARRAY_SIZE(geometries); k++) {
+		const struct romfs_geometry *g = &geometries[k];
+		uint32_t blocks = (uint32_t)(g->size / g->erase_block);
+		struct rig t;
+
+		rig_init(&t, g, 0x0DD + k);
+		nor_dirty(&t.f, &t.r);
+		for (unsigned n = 0; n < 40; n++) {
+			struct romfs_image *image;
+
+			change(&t, 50);
+			if (!rig_save(&t))
+				rig_give_up(&t);
+			/* The host forgets blocks; of those in use it can read what it must. */
+			nor_know(&t.f, true);
+			(void)nor_flash(&t.f, &image);
+			for (uint32_t b = 0; b < blocks; b++)
+				t.f.unknown[b] = rng_below(&t.r, 3) == 0;
+			for (size_t i = 0; i < image->n_meta; i++)
+				for (uint64_t at = image->meta[i].off / g->erase_block;
+					at * g->erase_block <
+					image->meta[i].off + image->meta[i].len + 256;
+					at++)
+					if (at < blocks)
+						t.f.unknown[at] = false;
+			romfs_image_free(image);
+		}
+		rig_done(&t);
 	}
 }
 
@@ -463,6 +668,10 @@ int main(void)
 		cmocka_unit_test(test_cost),
 		cmocka_unit_test(test_adopts_packed_image),
 		cmocka_unit_test(test_every_memory),
+		cmocka_unit_test(test_renewal),
+		cmocka_unit_test(test_full_and_back),
+		cmocka_unit_test(test_bad_blocks),
+		cmocka_unit_test(test_unknown_space),
 		cmocka_unit_test(test_wear),
 	};
 

@@ -797,8 +797,8 @@ static void test_bad_geometry(void **state)
 
 	assert_int_equal(romfs_tree_new(&tree), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		assert_int_equal(romfs_plan(&bad[i], &flash, ROMFS_REWRITE, tree, NULL, NULL, NULL, -1,
-					 &plan, NULL),
+		assert_int_equal(romfs_plan(&bad[i], &flash, ROMFS_REWRITE, tree, NULL, NULL,
+					 NULL, -1, &plan, NULL),
 			-EINVAL);
 	assert_null(plan);
 	romfs_tree_free(tree);
