@@ -83,6 +83,22 @@ static int cache_read(void *ctx, uint64_t off, void *buf, size_t len, struct err
 	return 0;
 }
 
+bool cache_known(const struct cache *cache, uint64_t off, void *buf, size_t len)
+{
+	uint8_t *out = buf;
+
+	for (size_t n; len; out += n, off += n, len -= n) {
+		size_t skip = (size_t)(off % CHUNK);
+		const uint8_t *chunk = cache->chunks[off / CHUNK];
+
+		n = MIN(len, CHUNK - skip);
+		if (!chunk)
+			return false;
+		memcpy(out, chunk + skip, n);
+	}
+	return true;
+}
+
 struct romfs_source cache_source(struct cache *cache)
 {
 	return (struct romfs_source){

@@ -15,4 +15,7 @@ must_check int cache_new(
 void cache_free(struct cache *cache);
 DEFINE_CLEANUP(struct cache *, cache_free);
 
+/* Whether all of these bytes were read before; then `buf` has them. */
+bool cache_known(const struct cache *cache, uint64_t off, void *buf, size_t len);
+
 struct romfs_source cache_source(struct cache *cache);

@@ -22,7 +22,9 @@ struct cli_command {
 };
 
 extern const struct cli_command cmd_build_command;
+extern const struct cli_command cmd_compact_command;
 extern const struct cli_command cmd_extract_command;
+extern const struct cli_command cmd_format_command;
 extern const struct cli_command cmd_info_command;
 extern const struct cli_command cmd_ls_command;
 extern const struct cli_command cmd_mount_command;

@@ -14,7 +14,7 @@
 struct info {
 	const char *path;
 	int partition; /* -1: all */
-	bool as_json, summary;
+	bool as_json, summary, usage;
 	const char *state_dir;
 	struct json_object *json; /* the document, when as_json */
 	struct error *err;
@@ -73,6 +73,18 @@ static int show_report(
 	return no_memory(info);
 }
 
+/* No state directory, or none that we may read: then nothing is known. */
+static int find_wear(struct info *info, struct subject *s, struct report *report)
+{
+	_cleanup_close_ int fd = -1;
+	pid_t holder;
+
+	if (mountstate_open(subject_board(s), info->path, report->geometry->number,
+		    info->state_dir, &holder, &fd) < 0)
+		return 0;
+	return occupancy_wear(fd, report->geometry, &report->wear) < 0 ? no_memory(info) : 0;
+}
+
 static int show_partition(struct info *info, struct subject *s, unsigned number,
 	struct json_object *partitions)
 {
@@ -88,10 +100,17 @@ static int show_partition(struct info *info, struct subject *s, unsigned number,
 	report.image = image;
 	if (flashmap_of(image, report.geometry->size, &report.map) < 0)
 		return no_memory(info);
-	r = mountstate_facts(subject_board(s), info->path, number, info->state_dir,
-		&report.mount, &report.n_mount);
-	r = r < 0 ? no_memory(info) : show_report(info, &report, partitions);
+	if (image->status == ROMFS_VALID)
+		r = occupancy_of(s, image, info->usage, &report.occupancy, info->err);
+	if (r == 0)
+		r = find_wear(info, s, &report);
+	if (r == 0 && mountstate_facts(subject_board(s), info->path, number, info->state_dir,
+			      &report.mount, &report.n_mount) < 0)
+		r = no_memory(info);
+	if (r == 0)
+		r = show_report(info, &report, partitions);
 	folder_facts_free(report.mount, report.n_mount);
+	occupancy_wear_done(&report.wear);
 	flashmap_clear(&report.map);
 	return r;
 }
@@ -207,16 +226,19 @@ static int parse(int argc, char **argv, struct info *info)
 		{"partition", required_argument, NULL, 'p'},
 		{"state", required_argument, NULL, 'S'},
 		{"summary", no_argument, NULL, 's'},
+		{"usage", no_argument, NULL, 'u'},
 		{0},
 	};
 	unsigned number;
 	int c;
 
-	while ((c = getopt_long(argc, argv, ":hjp:s", options, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, ":hjp:su", options, NULL)) >= 0) {
 		if (c == 'j')
 			info->as_json = true;
 		else if (c == 's')
 			info->summary = true;
+		else if (c == 'u')
+			info->usage = true;
 		else if (c == 'S')
 			info->state_dir = optarg;
 		else if (c == 'h')
@@ -255,11 +277,12 @@ static int cmd_info(int argc, char **argv)
 const struct cli_command cmd_info_command = {
 	.name = "info",
 	.run = cmd_info,
-	.synopsis = "PORT|IMG|FOLDER [--json] [-s] [-p N] [--state DIR]",
+	.synopsis = "PORT|IMG|FOLDER [--json] [-su] [-p N] [--state DIR]",
 	.summary = "tells about a board, an image file or a mounted folder",
 	.help =
 		"  -j, --json         as JSON, for programs\n"
 		"  -s, --summary      without the table of what stands where\n"
+		"  -u, --usage        ask a board which of its free space is blank; takes seconds\n"
 		"  -p, --partition=N  one partition of a board (default: all)\n"
 		"      --state=DIR    where 'romount mount --state' keeps staged files\n"
 		"\n"

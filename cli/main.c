@@ -15,6 +15,8 @@ static const struct cli_command *const commands[] = {
 	&cmd_ls_command,
 	&cmd_build_command,
 	&cmd_extract_command,
+	&cmd_format_command,
+	&cmd_compact_command,
 };
 
 int cli_help(const struct cli_command *command)

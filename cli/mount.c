@@ -12,6 +12,7 @@
 
 #include "cli/cli.h"
 #include "cli/open.h"
+#include "cli/target.h"
 #include "fuse/plane.h"
 #include "util/io.h"
 
@@ -170,31 +171,6 @@ static int run_in_background(struct mounting *m)
 
 /* --- the command line ---------------------------------------------------------------- */
 
-/* Without looking at links, unlike realpath(3). */
-static int make_absolute(const char *path, char **out)
-{
-	_cleanup_free_ char *cwd = path[0] == '/' ? strdup("") : getcwd(NULL, 0);
-
-	if (!cwd)
-		return -errno;
-	return asprintf(out, "%s%s%s", cwd, path[0] == '/' ? "" : "/", path) < 0 ? -ENOMEM : 0;
-}
-
-static int parse_number(const char *text, unsigned long max, unsigned long *out)
-{
-	char *end;
-
-	errno = 0;
-	*out = strtoul(text, &end, 0);
-	if (errno || end == text || text[0] == '-')
-		return -EINVAL;
-	if (*end == 'k' || *end == 'K')
-		*out *= 1024, end++;
-	else if (*end == 'M')
-		*out *= 1024 * 1024, end++;
-	return *end || *out > max ? -EINVAL : 0;
-}
-
 static int add_align(struct mounting *m, char *text, struct error *err)
 {
 	int r;
@@ -223,26 +199,26 @@ static int take_option(struct mounting *m, int c, char **argv, bool *done)
 		break;
 	case OPT_STATE:
 		free(m->state_dir);
-		r = make_absolute(optarg, &m->state_dir);
+		r = target_absolute(optarg, &m->state_dir);
 		break;
 	case OPT_QUIET:
-		r = parse_number(optarg, 3600000, &n);
+		r = target_parse_number(optarg, 3600000, &n);
 		m->plane.quiet_ms = (unsigned)n;
 		break;
 	case OPT_IDLE:
 		if (strcmp(optarg, "never") != 0)
-			r = parse_number(optarg, 86400, &n);
+			r = target_parse_number(optarg, 86400, &n);
 		m->plane.idle_ms = (unsigned)n * 1000;
 		break;
 	case OPT_ALIGN:
 		r = add_align(m, optarg, &err);
 		break;
 	case OPT_SIZE:
-		r = parse_number(optarg, ROMFS_SIZE_MAX, &n);
+		r = target_parse_number(optarg, ROMFS_SIZE_MAX, &n);
 		flash->image_size = n;
 		break;
 	case OPT_BAUD:
-		r = parse_number(optarg, 4000000, &n);
+		r = target_parse_number(optarg, 4000000, &n);
 		flash->baud = (unsigned)n;
 		break;
 	case OPT_ID:
@@ -265,24 +241,11 @@ static int take_option(struct mounting *m, int c, char **argv, bool *done)
 
 static int resolve(struct mounting *m, char **argv, struct error *err)
 {
-	struct stat st;
-	int r = 0;
+	struct flash_options *flash = &m->plane.attach.flash;
+	int r = target_find(argv[0], &m->target, &flash->is_image, err);
 
-	if (stat(argv[0], &st) < 0)
-		return error_set(err, -errno, "port or image %s: %s", argv[0], strerror(errno));
-	if (!S_ISCHR(st.st_mode) && !S_ISREG(st.st_mode))
-		return error_set(err, -EINVAL, "%s is neither a serial port nor an image file",
-			argv[0]);
-	m->plane.attach.flash.is_image = S_ISREG(st.st_mode);
-	/* A port keeps the name that was given: /dev/serial/by-id/... finds the board again
-	 * when it comes back as another ttyACM. */
-	if (S_ISREG(st.st_mode))
-		m->target = realpath(argv[0], NULL);
-	else
-		r = make_absolute(argv[0], &m->target);
-	if (r < 0 || !m->target)
-		return error_set(err, r < 0 ? r : -errno, "%s: %s", argv[0],
-			strerror(r < 0 ? -r : errno));
+	if (r < 0)
+		return r;
 	m->mountpoint = realpath(argv[1], NULL);
 	if (!m->mountpoint)
 		return error_set(err, -errno, "folder %s: %s", argv[1],

@@ -27,7 +27,7 @@ static void add(struct facts *f, const char *name, const char *value)
 		f->short_of_memory = true;
 }
 
-static int open_state(const struct dev_board_info *board, const char *path, unsigned partition,
+int mountstate_open(const struct dev_board_info *board, const char *path, unsigned partition,
 	const char *state_dir, pid_t *holder, int *fd)
 {
 	_cleanup_free_ char *root = NULL, *real = NULL;
@@ -80,7 +80,7 @@ int mountstate_facts(const struct dev_board_info *board, const char *path, unsig
 		return -ENOMEM;
 	}
 	/* No state, or none that we may read: then there is nothing to tell. */
-	if (open_state(board, path, partition, state_dir, &holder, &fd) == 0 &&
+	if (mountstate_open(board, path, partition, state_dir, &holder, &fd) == 0 &&
 		state_read_status(fd, lines, STATE_LINES_MAX, &count) == 0)
 		tell(&f, lines, count, holder);
 	if (f.short_of_memory) {

@@ -197,6 +197,16 @@ int subject_partition(struct subject *s, unsigned number,
 	return 0;
 }
 
+struct dev_target *subject_target(struct subject *s)
+{
+	return s->target;
+}
+
+struct cache *subject_cache(struct subject *s)
+{
+	return s->cache;
+}
+
 int subject_image(struct subject *s, unsigned number, struct romfs_source *source,
 	struct romfs_image **out, struct error *err)
 {

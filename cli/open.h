@@ -13,6 +13,7 @@
 enum subject_kind { SUBJECT_PORT, SUBJECT_IMAGE, SUBJECT_FOLDER };
 
 struct subject;
+struct cache;
 
 /* -ENOENT, -EACCES, and what the kinds tell; with a sentence. */
 must_check int subject_open(const char *path, struct subject **out, struct error *err);
@@ -30,6 +31,10 @@ const struct dev_board_info *subject_board(const struct subject *s);
 must_check int subject_partition(struct subject *s, unsigned number,
 	const struct dev_geometry **geometry, struct romfs_source *source,
 	struct error *err);
+
+/* Of the current partition; the subject's. */
+struct dev_target *subject_target(struct subject *s);
+struct cache *subject_cache(struct subject *s);
 
 /* The file system in a partition, parsed and sorted: -ENODATA where it is blank, -EBADMSG
  * where it is none or broken; with a sentence. */

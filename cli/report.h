@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "cli/flashmap.h"
+#include "cli/occupancy.h"
 #include "libdev/session.h"
 
 /* Something that a mounted folder, or the state of a mount, tells about itself. */
@@ -16,6 +17,8 @@ struct report {
 	const struct dev_geometry *geometry;
 	const struct romfs_image *image;
 	struct flashmap map;
+	struct occupancy occupancy;
+	struct occupancy_wear wear;
 	struct report_fact *mount; /* mountstate.h */
 	size_t n_mount;
 };

@@ -101,6 +101,63 @@ static struct json_object *layout_json(const struct report *report)
 	return list;
 }
 
+static bool add_occupancy(struct json_object *o, const struct occupancy *occupancy)
+{
+	const struct romfs_usage *u = &occupancy->usage;
+	struct json_object *usage;
+	bool ok = add_text(o, "form", occupancy_form_name(occupancy->form)) &&
+		  add_number(o, "records_walked", u->walk);
+
+	if (ok && occupancy->form == OCCUPANCY_APPEND)
+		ok = add_number(o, "saves", u->slots) && add_number(o, "saves_left", u->slots_free);
+	if (!ok || !occupancy->knows_blank)
+		return ok;
+	usage = json_object_new_object();
+	ok = usage && add_number(usage, "live", u->live) &&
+	     add_number(usage, "blank", u->blank) && add_number(usage, "dead", u->dead) &&
+	     add_number(usage, "mixed", u->mixed);
+	return add(o, "usage", whole(usage, ok));
+}
+
+static struct json_object *block_json(uint64_t block, uint32_t erases)
+{
+	struct json_object *o = json_object_new_object();
+
+	return whole(o, o && add_number(o, "block", block) && add_number(o, "erases", erases));
+}
+
+/* Those that were set aside, or of all how often each was erased. */
+static struct json_object *blocks_json(const struct occupancy_wear *wear, bool set_aside)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (uint64_t i = 0; list && i < wear->blocks; i++) {
+		struct json_object *v;
+
+		if (set_aside && !wear_bad(wear->wear)[i])
+			continue;
+		v = json_object_new_uint64(set_aside ? i : wear_erases(wear->wear)[i]);
+		if (!v || json_object_array_add(list, v) != 0) {
+			json_object_put(v);
+			return whole(list, false);
+		}
+	}
+	return list;
+}
+
+static struct json_object *wear_json(const struct occupancy_wear *wear, bool with_layout)
+{
+	struct json_object *o = json_object_new_object();
+	double mean = (double)wear->erases / (double)wear->blocks;
+
+	return whole(o, o && add_number(o, "erases", wear->erases) &&
+				add(o, "mean", json_object_new_double(mean)) &&
+				add(o, "most", block_json(wear->most, wear->most_erases)) &&
+				add(o, "least", block_json(wear->least, wear->least_erases)) &&
+				add(o, "set_aside", blocks_json(wear, true)) &&
+				(!with_layout || add(o, "blocks", blocks_json(wear, false))));
+}
+
 struct json_object *report_partition_json(const struct report *report, bool with_layout)
 {
 	const struct dev_geometry *g = report->geometry;
@@ -126,6 +183,10 @@ struct json_object *report_partition_json(const struct report *report, bool with
 		     add_number(o, "hidden", image->skipped_entries);
 	else if (ok && image->why.text[0])
 		ok = add_text(o, "reason", image->why.text);
+	if (ok && image->status == ROMFS_VALID)
+		ok = add_occupancy(o, &report->occupancy);
+	if (ok && report->wear.wear)
+		ok = add(o, "wear", wear_json(&report->wear, with_layout));
 	if (ok && report->n_mount)
 		ok = add(o, "mount", report_facts_json(report->mount, report->n_mount));
 	if (ok && with_layout)

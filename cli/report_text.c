@@ -112,12 +112,59 @@ static void print_status(const struct report *report)
 			"hidden", image->skipped_entries);
 }
 
-static void print_bytes(const char *label, uint64_t bytes, uint64_t of)
+static void print_bytes(const char *label, uint64_t bytes, uint64_t of, const char *meaning)
 {
 	printf(LABEL "%" PRIu64 " bytes", label, bytes);
 	if (of)
 		printf(" (%.1f %%)", 100.0 * (double)bytes / (double)of);
-	puts("");
+	puts(meaning);
+}
+
+/* A board that is failing has more of them than anybody wants to read. */
+#define SET_ASIDE_SHOWN 8u
+
+static void print_set_aside(const struct occupancy_wear *wear)
+{
+	unsigned shown = 0;
+
+	printf(LABEL "%" PRIu64 " block%s that failed:", "set aside", wear->set_aside,
+		wear->set_aside == 1 ? "" : "s");
+	for (uint64_t i = 0; i < wear->blocks && shown < SET_ASIDE_SHOWN; i++)
+		if (wear_bad(wear->wear)[i])
+			printf("%s%" PRIu64, shown++ ? ", " : " ", i);
+	puts(wear->set_aside > shown ? ", ..." : "");
+}
+
+static void print_wear(const struct occupancy_wear *wear)
+{
+	if (wear->erases)
+		printf(LABEL "%" PRIu64 " erase%s, %.1f a block; the most worn is block %" PRIu64
+			     " (%u), the least block %" PRIu64 " (%u)\n",
+			"wear", wear->erases, wear->erases == 1 ? "" : "s",
+			(double)wear->erases / (double)wear->blocks, wear->most,
+			wear->most_erases, wear->least, wear->least_erases);
+	if (wear->set_aside)
+		print_set_aside(wear);
+}
+
+static void print_occupancy(const struct report *report)
+{
+	const struct occupancy *o = &report->occupancy;
+	uint64_t size = report->geometry->size;
+
+	if (o->form == OCCUPANCY_APPEND && report->geometry->no_erase)
+		printf(LABEL "append\n", "layout");
+	else if (o->form == OCCUPANCY_APPEND)
+		printf(LABEL "append, %u of %u saves until block 0 is written anew\n", "layout",
+			o->usage.slots_free, o->usage.slots);
+	else if (o->form != OCCUPANCY_NONE)
+		printf(LABEL "%s\n", "layout", occupancy_form_name(o->form));
+	if (o->form != OCCUPANCY_NONE && o->knows_blank) {
+		print_bytes("blank", o->usage.blank, size, ", ready to be written");
+		print_bytes("dead", o->usage.dead, size, ", to be had by erasing");
+		print_bytes("mixed", o->usage.mixed, size, ", dead in blocks that hold live data");
+	}
+	print_wear(&report->wear);
 }
 
 static int row_name(
@@ -182,9 +229,10 @@ int report_partition_text(const struct report *report, bool with_layout)
 	print_geometry(report->geometry);
 	print_status(report);
 	if (report->image->status == ROMFS_VALID) {
-		print_bytes("used", report->map.used, report->geometry->size);
-		print_bytes("free", report->map.free, report->geometry->size);
+		print_bytes("used", report->map.used, report->geometry->size, "");
+		print_bytes("free", report->map.free, report->geometry->size, "");
 	}
+	print_occupancy(report);
 	for (i = 0; i < report->n_mount; i++)
 		print_text(report->mount[i].name, report->mount[i].value);
 	return with_layout ? print_layout(report) : 0;

@@ -96,6 +96,15 @@ static int plan_save(struct commit *c, const struct wanted *w, struct patch *pat
 	return commit_plan(c, ROMFS_REWRITE, w, patch, plan, err);
 }
 
+static int plan_aim(struct commit *c, const struct wanted *w, struct patch *patch,
+	struct romfs_plan **plan, struct error *err)
+{
+	if (c->aim == COMMIT_SAVE)
+		return plan_save(c, w, patch, plan, err);
+	return commit_plan(c, c->aim == COMMIT_PACK ? ROMFS_PACK : ROMFS_REWRITE, w, patch,
+		plan, err);
+}
+
 static int save(struct commit *c, struct error *err)
 {
 	const struct romfs_source base = flash_base_source(c->flash);
@@ -116,7 +125,7 @@ static int save(struct commit *c, struct error *err)
 	if (r == 0)
 		r = fetch_strays(c, err);
 	if (r == 0)
-		r = plan_save(c, &w, patch, &plan, err);
+		r = plan_aim(c, &w, patch, &plan, err);
 	if (r != 0)
 		return MIN(r, 0);
 	if (plan->n_ops == 0 && !flash_is_mixed(c->flash) && !flash_is_doubtful(c->flash))
@@ -145,7 +154,7 @@ static int tidy_up(struct commit *c, struct error *err)
 
 	if (r < 0)
 		return r;
-	if (!tidy_is_due(&usage, c->tidying, &c->may_move))
+	if (c->aim == COMMIT_SAVE && !tidy_is_due(&usage, c->tidying, &c->may_move))
 		return 0;
 	/* Whoever holds the port shall not make others wait behind us. */
 	r = flash_try_connect(c->flash, err);
@@ -167,6 +176,8 @@ static int attempt(struct commit *c, bool again, struct error *err)
 	r = commit_look(c, again, err);
 	if (r != 0)
 		return MIN(r, 0);
+	if (c->aim == COMMIT_ANEW)
+		c->image = NULL;
 	return c->snapshot ? save(c, err) : tidy_up(c, err);
 }
 

@@ -24,6 +24,15 @@ enum commit_outcome {
 	COMMIT_STEP,	/* flash holds `next`, but not the snapshot: commit again */
 };
 
+enum commit_aim {
+	COMMIT_SAVE, /* the snapshot, as gently as there is room for */
+	COMMIT_ANEW, /* the snapshot; what flash shows is given up, and its layout with it */
+	COMMIT_PACK, /* the snapshot, as romfs_pack writes it */
+	/* Without a snapshot, one step, `tidied` where it was made: */
+	COMMIT_ERASE, /* dead blocks are erased, however many there are */
+	COMMIT_TIDY,  /* the same, and live data is moved where that gains room */
+};
+
 struct commit {
 	struct worker_job job; /* `done` is the submitter's */
 	void *job_ctx;	       /* for `done` */
@@ -31,8 +40,10 @@ struct commit {
 	const struct base *base;
 	int dirfd; /* state directory */
 	const struct romfs_pack_options *pack;
+	enum commit_aim aim;
 	struct flash_progress *progress;
-	struct snapshot *snapshot; /* owned; NULL: nothing is to be written, only tidied up */
+	struct snapshot *snapshot; /* owned; NULL: nothing is to be written, only tidied up,
+				    * with COMMIT_SAVE where tidy.h says that it is due */
 	atomic_bool linger; /* nobody waits: the port may stay open for what follows */
 	bool tidying; /* of those: tidying is under way, and goes on to its end */
 	unsigned steps; /* that came right before, for the same purpose */

@@ -77,6 +77,12 @@ static int note_moves(struct commit *c, const struct shown *s)
 	return r;
 }
 
+/* A save takes what it gets. */
+static bool is_wanted(const struct commit *c, const struct romfs_plan *plan)
+{
+	return c->snapshot || c->aim == COMMIT_TIDY || tidy_bears(plan, c->may_move);
+}
+
 static int one_step(struct commit *c, struct shown *s, struct patch *patch, struct error *err)
 {
 	const struct wanted w = {
@@ -86,7 +92,7 @@ static int one_step(struct commit *c, struct shown *s, struct patch *patch, stru
 
 	if (r < 0)
 		return r;
-	if (plan->n_ops == 0 || (!c->snapshot && !tidy_bears(plan, c->may_move)))
+	if (plan->n_ops == 0 || !is_wanted(c, plan))
 		return error_set(err, -ENOSPC, "no room can be gained");
 	if (plan->way != ROMFS_WAY_ERASE && note_moves(c, s) < 0)
 		return error_set(err, -ENOMEM, "out of memory");

@@ -362,9 +362,9 @@ static void on_done(struct worker_job *j)
 	/* Who asked for what came later has not been told yet. */
 	if (c->waiters && !j->dropped)
 		start(c);
-	commit_free(job);
 	if (!j->dropped)
 		plan_idle_work(c, alone ? 0 : c->o.idle_ms);
+	commit_free(job);
 }
 
 /* What went wrong on the host the last time: before anything else is done to flash, the

@@ -48,6 +48,8 @@ void flash_free(struct flash *f)
 	dev_target_free(f->target);
 	flash_settled(f);
 	portguard_free(f->guard);
+	wear_free(f->wear);
+	free(f->asked);
 	if (f->event_fd >= 0)
 		close(f->event_fd);
 	free(f->memo_root);
@@ -313,6 +315,12 @@ void flash_set_wear(struct flash *f, struct wear *w)
 struct mirror *flash_mirror(const struct flash *f)
 {
 	return f->mirror;
+}
+
+void flash_forgive(struct flash *f)
+{
+	if (f->wear)
+		wear_forgive(f->wear);
 }
 
 const struct wear *flash_wear(const struct flash *f)

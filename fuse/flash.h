@@ -83,6 +83,8 @@ struct mirror *flash_mirror(const struct flash *f);
 /* What is known of the memory; the flash's from now on, saved by flash_rest. */
 void flash_set_wear(struct flash *f, struct wear *w);
 const struct wear *flash_wear(const struct flash *f);
+/* Blocks that were set aside get another chance. */
+void flash_forgive(struct flash *f);
 
 /* Makes [off, off+len) known to the mirror, connecting if something is missing, or not
  * proven. */

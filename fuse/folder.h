@@ -105,5 +105,8 @@ bool folder_needs_journal(const struct folder *f);
 /* Starts a new generation of the journal with all nodes; BASE places are those of now. */
 must_check int folder_rewrite_journal(
 	struct folder *f, const struct journal_header *header, struct error *err);
-/* The same, if garbage has grown beyond reason. */
+/* Everything in the folder is deleted and staged as that, in a step that a crash does not
+ * part: for an opener whom nobody else shares the folder with. */
+must_check int folder_empty(struct folder *f, struct error *err);
+/* folder_rewrite_journal, if garbage has grown beyond reason. */
 must_check int folder_compact_journal(struct folder *f);

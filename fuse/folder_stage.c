@@ -199,6 +199,22 @@ int folder_rewrite_journal(
 	return 0;
 }
 
+int folder_empty(struct folder *f, struct error *err)
+{
+	struct journal_header header = f->header;
+	struct node_table *nodes;
+	int r = node_table_new(&nodes);
+
+	if (r < 0)
+		return error_set(err, r, "out of memory");
+	node_table_free(f->nodes);
+	f->nodes = nodes;
+	folder_recount(f);
+	f->change++;
+	header.dirty = true;
+	return folder_rewrite_journal(f, &header, err);
+}
+
 bool folder_needs_journal(const struct folder *f)
 {
 	struct node *root = node_root(f->nodes);

@@ -143,6 +143,12 @@ bool wear_set_aside(struct wear *w, uint64_t off)
 	return true;
 }
 
+void wear_forgive(struct wear *w)
+{
+	memset(w->bad, 0, w->n);
+	w->changed = true;
+}
+
 const uint32_t *wear_erases(const struct wear *w)
 {
 	return w->erases;

@@ -26,6 +26,8 @@ DEFINE_CLEANUP(struct wear *, wear_free);
 void wear_erased(struct wear *w, uint64_t off, uint64_t len);
 /* The block with this byte; false where it was set aside before. */
 bool wear_set_aside(struct wear *w, uint64_t off);
+/* Nothing is set aside any more; erases stay counted. */
+void wear_forgive(struct wear *w);
 /* By erase block, as the planner takes them (struct romfs_flash). */
 const uint32_t *wear_erases(const struct wear *w);
 const uint8_t *wear_bad(const struct wear *w);

@@ -457,6 +457,54 @@ def info_refuses_what_is_nothing_of_ours():
     fails("ls", "folder", saying="folder is a folder: name a serial port or an image file")
 
 
+# --- format and compact: more of them in tests/mount/suite_rework ------------------------
+
+
+@test
+def format_asks_before_anything_goes():
+    write_tree("tree", SAMPLE)
+    run("build", "tree", "-o", "a.img")
+    before = read("a.img")
+    why = fails("format", "--state", "state", "a.img", saying="would be gone.*--yes")
+    assert "7 files, 10.0 KiB" in why, why
+    assert read("a.img") == before
+    assert b"is empty: 64 KiB" in run(
+        "format", "--state", "state", "--yes", "--size", "64k", "a.img").stdout
+    assert run("ls", "a.img").stdout == b""
+    assert run("extract", "a.img", "out") and read_tree("out") == {}
+    part = info_json("a.img", "--state", "state")["partitions"][0]
+    assert part["form"] == "append" and part["saves_left"] == part["saves"] > 100, part
+    assert part["wear"]["blocks"] == [1] + [0] * 15, part
+
+
+@test
+def format_makes_a_new_image_of_a_size():
+    run("format", "--state", "state", "--size", "1M", "new.img")
+    assert os.path.getsize("new.img") == 1 << 20
+    assert run("ls", "-R", "new.img").stdout == b""
+    fails("format", "--state", "state", "none.img", saying="none.img: No such file")
+    assert not os.path.exists("none.img")
+    write("letter", b"dear reader, " * 1000)
+    fails("format", "--state", "state", "--yes", "letter", saying="no ROMFS image")
+    assert read("letter") == b"dear reader, " * 1000
+
+
+@test
+def compact_leaves_the_tree_and_blank_space():
+    write_tree("tree", SAMPLE)
+    run("build", "tree", "-o", "a.img")
+    image = read("a.img")
+    write("a.img", image + b"\x00" * (65536 - len(image)))
+    for argument in ((), ("--packed",)):
+        run("compact", "--state", "state", *argument, "a.img")
+        assert read("a.img")[: len(image)] == image
+        assert set(read("a.img")[len(image) + 4096 :]) == {0xFF}
+    usage = info_json("a.img", "--state", "state")["partitions"][0]["usage"]
+    assert usage["dead"] == 0 and sum(usage.values()) == 65536, usage
+    write("blank", b"\xff" * 65536)
+    fails("compact", "--state", "state", "blank", saying="nothing to make compact")
+
+
 # --- how it speaks ----------------------------------------------------------------------
 
 
@@ -468,7 +516,7 @@ def usage():
     fails("biuld", saying="there is no command 'biuld'; did you mean 'build'", code=2)
     fails("zzzzzzz", saying="there is no command 'zzzzzzz'\n", code=2)
     fails("-x", saying="must be a command", code=2)
-    for command in ("build", "extract", "info", "ls"):
+    for command in ("build", "compact", "extract", "format", "info", "ls"):
         help_ = run(command, "--help").stdout
         assert help_.startswith(b"Usage: romount %s " % command.encode()), help_
         assert run("help", command).stdout == help_
