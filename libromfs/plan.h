@@ -78,9 +78,9 @@ struct romfs_plan {
 	size_t n_ops;
 	enum romfs_way way;
 	/* What the operations change, sorted and merged, when all are done. With WAY_NOTHING,
-	 * WAY_ERASE and WAY_APPEND `next` has bytes only there; elsewhere flash keeps what it holds, and a
-	 * CHECK there (of a neighbour) is against that. With the other ways `next` holds the
-	 * whole partition. */
+	 * WAY_ERASE and WAY_APPEND `next` has bytes only there; elsewhere flash keeps what it
+	 * holds, and a CHECK there (of a neighbour) is against that. With the other ways
+	 * `next` holds the whole partition. */
 	struct romfs_extent *touched;
 	size_t n_touched;
 	/* Free space that is not known and stays so: `next` holds anything there. */
