@@ -177,10 +177,13 @@ static bool is_worth_another(int r)
 
 static int all_fails(struct commit *c, unsigned blocks)
 {
-	return error_prefix(&c->err, -EIO,
+	struct error why = c->err;
+
+	error_clear(&c->err);
+	return error_set(&c->err, -EIO,
 		"rom%u: %u blocks of flash have failed, one after the other: flash, or the board, is "
-		"failing",
-		flash_geometry(c->flash)->number, blocks);
+		"failing (%s)",
+		flash_geometry(c->flash)->number, blocks, why.text);
 }
 
 /* A block that was found bad is not counted as a failure: the data goes elsewhere. */
