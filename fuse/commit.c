@@ -186,6 +186,17 @@ static bool is_worth_another(int r)
 	return r == -EIO || r == -ETIMEDOUT || r == -EPROTO || r == -EILSEQ;
 }
 
+static int all_fails(struct commit *c, unsigned blocks)
+{
+	struct error why = c->err;
+
+	error_clear(&c->err);
+	return error_set(&c->err, -EIO,
+		"rom%u: %u blocks of flash have failed, one after the other: flash, or the board, is "
+		"failing (%s)",
+		flash_geometry(c->flash)->number, blocks, why.text);
+}
+
 /* A block that was found bad is not counted as a failure: the data goes elsewhere. */
 static void run_attempts(struct commit *c)
 {
@@ -196,20 +207,19 @@ static void run_attempts(struct commit *c)
 
 		error_clear(&c->err);
 		c->result = attempt(c, again, &c->err);
-		if (!is_worth_another(c->result))
-			return;
-		(void)!flash_disconnect(c->flash, NULL);
 		now = flash_set_aside(c->flash);
-		if (now - before > SET_ASIDE_MAX) {
-			c->result = error_prefix(&c->err, -EIO,
-				"rom%u: %u blocks have failed in a row: the flash or the board is "
-				"failing",
-				flash_geometry(c->flash)->number, now - before);
-			return;
+		/* What is left is too little, or it goes on and on: it is not the blocks. */
+		if (c->result < 0 && known > before &&
+			(c->result == -ENOSPC || now - before > SET_ASIDE_MAX))
+			c->result = all_fails(c, now - before);
+		else if (is_worth_another(c->result) &&
+			(now > known || ++failures < ATTEMPTS)) {
+			(void)!flash_disconnect(c->flash, NULL);
+			known = now;
+			continue;
 		}
-		if (now == known && ++failures == ATTEMPTS)
-			return;
-		known = now;
+		flash_settle_blocks(c->flash, c->result == 0);
+		return;
 	}
 }
 

@@ -173,3 +173,5 @@ must_check int flash_execute(struct flash *f, const struct romfs_plan *plan, int
 	const struct romfs_source *want, struct flash_progress *progress, struct error *err);
 /* How many blocks were set aside since flash_new. */
 unsigned flash_set_aside(const struct flash *f);
+/* The commit has ended: where it came about, the blocks that it had set aside stay so. */
+void flash_settle_blocks(struct flash *f, bool keep);

@@ -30,8 +30,10 @@ static void set_aside(struct flash *f, uint64_t off)
 {
 	uint32_t block = f->geometry.erase_block;
 
-	/* The front of the image has no other place. */
-	if (!f->wear || off < block || !wear_set_aside(f->wear, off))
+	/* The front of the image has no other place, and memory that is not erased by the block
+	 * has no blocks to go round. */
+	if (!f->wear || off < block || f->geometry.no_erase || f->geometry.prefix_erase ||
+		!wear_set_aside(f->wear, off))
 		return;
 	f->set_aside++;
 	log_to(f->options.log, LOG_WARNING,
@@ -237,4 +239,10 @@ int flash_execute(struct flash *f, const struct romfs_plan *plan, int next_fd,
 unsigned flash_set_aside(const struct flash *f)
 {
 	return f->set_aside;
+}
+
+void flash_settle_blocks(struct flash *f, bool keep)
+{
+	if (f->wear)
+		wear_settle(f->wear, keep);
 }

@@ -80,6 +80,10 @@ static int take_step(struct handover *h, struct commit *job, struct error *err)
 	r = folder_rewrite_journal(f, &header, err);
 	if (r < 0)
 		moves_undo(&job->moves, f);
+	/* Places that the folder refers to hold what they did, but that tree does not need them:
+	 * they have to be wanted before anything else is done to flash. */
+	else if (job->moves.n == 0)
+		f->change++;
 	return r;
 }
 

@@ -15,6 +15,10 @@
 #define MAGIC "RomWear1"
 #define HEAD_SIZE 40u
 
+/* Of a block; 0 where it is well. */
+#define SET_ASIDE 1u
+#define ON_TRIAL 2u
+
 struct wear {
 	int dirfd;
 	uint64_t size;
@@ -47,7 +51,8 @@ static void encode(const struct wear *w, uint8_t *b)
 	b[20] = (uint8_t)w->twice;
 	for (i = 0; i < w->n; i++)
 		bytes_put_le32(b + HEAD_SIZE + 4 * i, w->erases[i]);
-	memcpy(b + HEAD_SIZE + 4 * w->n, w->bad, w->n);
+	for (i = 0; i < w->n; i++)
+		b[HEAD_SIZE + 4 * w->n + i] = w->bad[i] == SET_ASIDE;
 	bytes_put_le32(b + HEAD_SIZE - 4, sum(b, file_size(w)));
 }
 
@@ -138,8 +143,7 @@ bool wear_set_aside(struct wear *w, uint64_t off)
 
 	if (k >= w->n || w->bad[k])
 		return false;
-	w->bad[k] = 1;
-	w->changed = true;
+	w->bad[k] = ON_TRIAL;
 	return true;
 }
 
@@ -147,6 +151,16 @@ void wear_forgive(struct wear *w)
 {
 	memset(w->bad, 0, w->n);
 	w->changed = true;
+}
+
+void wear_settle(struct wear *w, bool keep)
+{
+	for (size_t k = 0; k < w->n; k++) {
+		if (w->bad[k] != ON_TRIAL)
+			continue;
+		w->bad[k] = keep ? SET_ASIDE : 0;
+		w->changed |= keep;
+	}
 }
 
 const uint32_t *wear_erases(const struct wear *w)

@@ -24,8 +24,10 @@ void wear_free(struct wear *w);
 DEFINE_CLEANUP(struct wear *, wear_free);
 
 void wear_erased(struct wear *w, uint64_t off, uint64_t len);
-/* The block with this byte; false where it was set aside before. */
+/* The block with this byte, until wear_settle; false where it was set aside before. */
 bool wear_set_aside(struct wear *w, uint64_t off);
+/* Those stay set aside, or, where avoiding them did not help, are as good as before. */
+void wear_settle(struct wear *w, bool keep);
 /* Nothing is set aside any more; erases stay counted. */
 void wear_forgive(struct wear *w);
 /* By erase block, as the planner takes them (struct romfs_flash). */

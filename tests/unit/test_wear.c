@@ -43,7 +43,13 @@ static void fill(struct wear *w)
 {
 	wear_erased(w, BLOCK, 2 * BLOCK);
 	wear_erased(w, 2 * BLOCK, BLOCK);
+	assert_true(wear_set_aside(w, 6 * BLOCK));
+	wear_settle(w, false);
+	assert_int_equal(wear_bad(w)[6], 0);
 	assert_true(wear_set_aside(w, 5 * BLOCK + 7));
+	assert_true(wear_bad(w)[5]);
+	wear_settle(w, true);
+	wear_settle(w, false);
 	wear_set_twice(w, DEV_TWICE_NO);
 }
 
