@@ -353,7 +353,7 @@ static uint64_t look_ahead(struct flash *f, uint64_t start, uint64_t end)
 {
 	if (f->base)
 		return end;
-	if (start != f->looked)
+	if (start == 0 || start != f->looked)
 		f->look = start ? MIRROR_CHUNK : LOOK_FIRST;
 	end = MAX(end, start + f->look);
 	f->look = MIN(f->look * 2, (uint64_t)LOOK_MAX);
