@@ -353,7 +353,7 @@ static uint64_t look_ahead(struct flash *f, uint64_t start, uint64_t end)
 {
 	if (f->base)
 		return end;
-	if (start != f->looked)
+	if (start == 0 || start != f->looked)
 		f->look = start ? MIRROR_CHUNK : LOOK_FIRST;
 	end = MAX(end, start + f->look);
 	f->look = MIN(f->look * 2, (uint64_t)LOOK_MAX);
@@ -365,9 +365,9 @@ static uint64_t look_ahead(struct flash *f, uint64_t start, uint64_t end)
 static int fetch_run(struct flash *f, uint64_t off, uint64_t len, struct error *err)
 {
 	uint64_t start = off - off % MIRROR_CHUNK;
-	uint64_t end = MIN(f->geometry.size,
-		look_ahead(f, start,
-			(off + len + MIRROR_CHUNK - 1) / MIRROR_CHUNK * MIRROR_CHUNK));
+	uint64_t want = (off + len + MIRROR_CHUNK - 1) / MIRROR_CHUNK * MIRROR_CHUNK;
+	uint64_t ahead = look_ahead(f, start, want);
+	uint64_t end = MIN(f->geometry.size, ahead);
 	_cleanup_free_ uint8_t *buf = malloc(MIN(end - start, (uint64_t)FETCH_BYTES));
 	int r = 0;
 
