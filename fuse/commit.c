@@ -181,8 +181,8 @@ static int all_fails(struct commit *c, unsigned blocks)
 
 	error_clear(&c->err);
 	return error_set(&c->err, -EIO,
-		"rom%u: %u blocks of flash have failed, one after the other: flash, or the board, is "
-		"failing (%s)",
+		"rom%u: %u blocks of flash have failed, one after the other: flash, or the "
+		"board, is failing (%s)",
 		flash_geometry(c->flash)->number, blocks, why.text);
 }
 
