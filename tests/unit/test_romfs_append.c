@@ -403,8 +403,8 @@ static void test_every_memory(void **state)
 	for (size_t k = 0; k < ARRAY_SIZE(geometries); k++) {
 		static const unsigned fills[] = {30, 60, 80, 96};
 		const struct romfs_geometry *g = &geometries[k];
+		unsigned saves = g->size > 4096 * KIB ? 5 : 60, full = 0;
 		uint64_t ways[ROMFS_WAY_REPLACE + 1] = {0};
-		unsigned full = 0;
 
 		for (unsigned f = 0; f < ARRAY_SIZE(fills); f++) {
 			struct rig t;
@@ -417,7 +417,7 @@ static void test_every_memory(void **state)
 				model_random(&t.m, &t.r, 1, (uint32_t)(g->size / 20));
 			if (!rig_save(&t))
 				t.m.n = 0;
-			for (unsigned n = 0; n < 60; n++) {
+			for (unsigned n = 0; n < saves; n++) {
 				change(&t, fills[f]);
 				if (rig_save(&t))
 					continue;
@@ -593,7 +593,7 @@ static void test_unknown_space(void **state)
 
 		rig_init(&t, g, 0x0DD + k);
 		nor_dirty(&t.f, &t.r);
-		for (unsigned n = 0; n < 40; n++) {
+		for (unsigned n = 0; n < (g->size > 4096 * KIB ? 3 : 40); n++) {
 			struct romfs_image *image;
 
 			change(&t, 50);
