@@ -390,7 +390,7 @@ static int look_at_append(
 		return 0;
 	if (done) {
 		memcpy(at->header.base, intent->next, SHA256_SIZE);
-		return 0;
+		return flash_confirm(at->a->flash, err);
 	}
 	*ours = at->a->base.image->status != ROMFS_VALID;
 	flash_set_doubtful(at->a->flash);

@@ -61,6 +61,11 @@ static int look_again(struct commit *c, struct error *err)
 		intent_remove(c->dirfd);
 		flash_settled(c->flash);
 	} else if (intent_read(c->dirfd, &intent) == 0 && same(now.fingerprint, intent.next)) {
+		r = flash_confirm(c->flash, err);
+		if (r < 0) {
+			base_clear(&now);
+			return r;
+		}
 		base_clear(&c->next);
 		c->next = now;
 		c->outcome = COMMIT_STEP;

@@ -164,6 +164,9 @@ bool flash_is_doubtful(const struct flash *f);
 /* The flash holds one image again, which the mirror knows. */
 void flash_settled(struct flash *f);
 
+/* An append that was cut off turns out to have happened: makes that last (romfs_confirm). */
+must_check int flash_confirm(struct flash *f, struct error *err);
+
 /* Carries out a plan, its checks by hashes that the board computes, against `want`; parts
  * that this does not know (-ENODATA) are not checked. Until somebody settles it, flash is
  * doubtful (WAY_APPEND) or mixed (WAY_RENEW, WAY_REPLACE, and any way when something is

@@ -107,6 +107,13 @@ must_check int romfs_plan(const struct romfs_geometry *geometry,
 void romfs_plan_free(struct romfs_plan *plan);
 DEFINE_CLEANUP(struct romfs_plan *, romfs_plan_free);
 
+/* After a cut while a slot was being used, flash that shows the new tree may show the old one
+ * later: the bit that makes the difference may be half cleared. Programming `out`, in which
+ * that bit stands, again with the bytes that it reads as makes it last. 1: do so before
+ * anything else; 0: this memory cannot, or need not. */
+must_check int romfs_confirm(const struct romfs_geometry *geometry,
+	const struct romfs_source *now, struct romfs_extent *out, struct error *err);
+
 /* How the room of a partition is used, for people and for whoever decides on ROMFS_TIDY. */
 struct romfs_usage {
 	bool append;	 /* the image has the append layout's head */

@@ -93,3 +93,21 @@ int romfs_usage(const struct romfs_geometry *geometry, const struct romfs_flash 
 		*out = u;
 	return r;
 }
+
+/* Virgin units of the head are programmed with what leaves them as they are. */
+int romfs_confirm(const struct romfs_geometry *geometry, const struct romfs_source *now,
+	struct romfs_extent *out, struct error *err)
+{
+	_cleanup_free_ uint8_t *buf = malloc(HEAD_SIZE_MAX);
+	struct head_state state;
+	struct head head;
+	int r;
+
+	if (!buf)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = head_read(geometry, now, &head, &state, buf, err);
+	if (r <= 0 || head.form != HEAD_TWICE)
+		return MIN(r, 0);
+	*out = (struct romfs_extent){0, head.size};
+	return 1;
+}
