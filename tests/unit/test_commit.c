@@ -535,12 +535,15 @@ static void test_append_had_happened(void **state)
 		fakeboard.changes = 0;
 		assert_int_equal(rig_try_sync(r), -ENODEV);
 		fakeboard.after = -1;
-		fakeboard.changes = 0;
+		fakeboard.changes = fakeboard.programs = 0;
 		if (restart)
 			rig_reattach(r);
 		rig_expect(r, "a", two, 7000 + (size_t)restart);
 		rig_sync(r);
-		assert_int_equal(fakeboard.changes, 0);
+		/* The slot's bit is made to last, and nothing else is done. */
+		assert_int_equal(fakeboard.changes, 1);
+		assert_int_equal(fakeboard.programs, 1);
+		assert_int_equal(fakeboard.last_program, 0);
 		rig_expect(r, "a", two, 7000 + (size_t)restart);
 		rig_expect(r, "keep", two, 5000);
 	}
