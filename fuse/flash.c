@@ -280,9 +280,12 @@ const struct dev_geometry *flash_geometry(const struct flash *f)
 
 enum dev_twice flash_twice(const struct flash *f)
 {
-	if (f->geometry.twice != DEV_TWICE_UNKNOWN || !f->wear)
-		return f->geometry.twice;
-	return wear_twice(f->wear);
+	enum dev_twice seen = f->wear ? wear_twice(f->wear) : DEV_TWICE_UNKNOWN;
+
+	/* That it was refused counts more than what is known of its kind. */
+	return seen == DEV_TWICE_NO || f->geometry.twice == DEV_TWICE_UNKNOWN
+		       ? seen
+		       : f->geometry.twice;
 }
 
 struct romfs_geometry flash_romfs_geometry(const struct flash *f)

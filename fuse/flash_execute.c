@@ -26,6 +26,20 @@ struct execution {
 
 /* --- what has failed ------------------------------------------------------------------- */
 
+/* What is programmed twice stands in the front. Refused for the second time, it is not
+ * chance: this flash cannot, whatever is known of its kind. */
+static void refuse_front(struct flash *f)
+{
+	if (!f->wear || flash_twice(f) != DEV_TWICE_YES || ++f->front_refused < 2)
+		return;
+	wear_set_twice(f->wear, DEV_TWICE_NO);
+	f->set_aside++; /* another attempt is worth it */
+	log_to(f->options.log, LOG_NOTICE,
+		"rom%u: this flash does not let itself be programmed twice; its slots are made "
+		"for that from now on",
+		f->geometry.number);
+}
+
 static void set_aside(struct flash *f, uint64_t off)
 {
 	uint32_t block = f->geometry.erase_block;
@@ -186,8 +200,11 @@ static int do_op(struct execution *x, const struct romfs_op *op)
 	if (op->kind == ROMFS_OP_CHECK)
 		return do_check(x, op);
 	r = op->kind == ROMFS_OP_ERASE ? do_erase(x, op) : do_program(x, op);
-	if (r < 0 && x->f->target->refused_at != DEV_NOT_REFUSED)
-		set_aside(x->f, x->f->target->refused_at);
+	if (r == 0 || x->f->target->refused_at == DEV_NOT_REFUSED)
+		return r;
+	if (op->kind == ROMFS_OP_PROGRAM && op->off < x->f->geometry.erase_block)
+		refuse_front(x->f);
+	set_aside(x->f, x->f->target->refused_at);
 	return r;
 }
 
@@ -245,6 +262,7 @@ void flash_settle_blocks(struct flash *f, bool keep)
 {
 	if (f->wear)
 		wear_settle(f->wear, keep);
+	f->front_refused = 0;
 }
 
 int flash_confirm(struct flash *f, struct error *err)

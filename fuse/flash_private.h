@@ -31,6 +31,7 @@ struct flash {
 	bool read; /* by somebody, since flash_was_read was asked */
 	struct wear *wear;
 	unsigned set_aside; /* blocks, since this was made */
+	unsigned front_refused; /* programs there, in this commit */
 	uint8_t *asked; /* by chunk: whether it is blank was asked; or NULL */
 	bool doubtful;	 /* an append may have happened, or not, or half */
 	bool mixed;	 /* flash may hold something between two images */
