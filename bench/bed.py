@@ -59,8 +59,8 @@ class Bed:
         wall = time.perf_counter() - start
         return Cost(before, self.stats(), wall)
 
-    def mount(self, **options):
-        return self.case.mount(self.target, **options)
+    def mount(self, *arguments, **options):
+        return self.case.mount(self.target, *arguments, **options)
 
     def must_show(self, tree):
         self.target.must_show(faultrig.hashes(tree))
@@ -74,11 +74,11 @@ def fsync(path):
         os.close(fd)
 
 
-def filled(case, geometry, line, tree):
+def filled(case, geometry, line, tree, *arguments):
     """(Bed, Mount): the tree deployed by romount onto blank flash."""
     bed = Bed(case, geometry, line)
     with bed.hurry():
-        mount = bed.mount()
+        mount = bed.mount(*arguments)
         faultrig.write_tree(mount.path, tree)
         fsync(mount.path)
     bed.must_show(tree)

@@ -89,8 +89,9 @@ def small(case, quick):
 
 def read_back(case, quick, geometry, kind):
     tree = beds.tree_for(geometry, quick, kind)
-    bed = beds.Bed(case, geometry, USB, beds.packed(case, tree))
-    mount = bed.mount()
+    bed, mount = beds.filled(case, geometry, USB, tree)
+    mount.unmount()
+    mount = bed.mount(state=case.fresh("state"))
     bed.settle()
     found = {}
 

@@ -14,8 +14,7 @@ from table import Row, seconds
 def known_options():
     """How romount is told which board it is that it has seen before, so that it need not
     ask the board."""
-    known = "--id" in rig.run(rig.ROMOUNT, "mount", "--help").stdout
-    return ["--id", beds.UID] if known else []
+    return ["--id", beds.UID]
 
 
 class PlugIn:
@@ -53,10 +52,10 @@ def _count(quick):
 
 def known(case, quick, geometry):
     tree = beds.tree_for(geometry, quick, RANDOM)
-    bed, mount = beds.filled(case, geometry, USB, tree)
+    options = known_options()
+    bed, mount = beds.filled(case, geometry, USB, tree, *options)
     mount.unmount()
     bed.settle()
-    options = known_options()
     plugs = [PlugIn(bed, mount.state, options) for _ in range(_count(quick))]
     return [_row("%d files, a known board" % len(tree), plugs, 0.05, True)]
 
