@@ -202,14 +202,31 @@ static int make_whole(
 	return r < 0 ? r : patch_fill(patch, &now, err);
 }
 
+/* After an append that was cut off, the mirror cannot tell what the base was. If this is cut
+ * off too, whoever comes next must find all bytes of its files on the host. */
+static int fetch_kept(struct commit *c, const struct wanted *w, struct error *err)
+{
+	int r = 0;
+
+	if (!flash_is_doubtful(c->flash))
+		return 0;
+	for (uint32_t i = 0; r == 0 && i < romfs_tree_count(w->tree); i++)
+		if (w->places[i] != ROMFS_NO_OFFSET)
+			r = flash_fetch(c->flash, w->places[i],
+				romfs_tree_node(w->tree, i)->size, err);
+	return r;
+}
+
 static int renew(struct commit *c, const struct wanted *w, struct patch *patch,
 	const struct romfs_plan *plan, struct error *err)
 {
 	const struct romfs_source nothing = {
 		.read = read_nothing, .size = flash_geometry(c->flash)->size};
 	const struct romfs_source next = patch_source(patch, &nothing);
-	int r = make_whole(c, patch, plan, err);
+	int r = fetch_kept(c, w, err);
 
+	if (r == 0)
+		r = make_whole(c, patch, plan, err);
 	if (r == 0)
 		r = name_next(c, err);
 	if (r == 0)

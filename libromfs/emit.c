@@ -49,9 +49,10 @@ static int write_blank(const struct emitter *e, uint64_t off, uint64_t len)
 
 /* --- the bytes ---------------------------------------------------------------------- */
 
-static int write_file(struct emitter *e, uint32_t index, uint64_t at, uint8_t *buf)
+/* The first `size` bytes of a file. */
+static int write_file(
+	struct emitter *e, uint32_t index, uint64_t at, uint64_t size, uint8_t *buf)
 {
-	uint64_t size = romfs_tree_node(e->pl->wanted, index)->size;
 	int r = spans_push(&e->pieces, at, size);
 
 	for (uint64_t done = 0; r == 0 && done < size; done += CHUNK) {
@@ -102,14 +103,15 @@ static int write_items(struct emitter *e)
 			r = write_root(e);
 			continue;
 		}
-		r = write_file(e, i, a->place[i], buf);
+		r = write_file(e, i, a->place[i], a->items[k].size, buf);
 		if (e->pl->home[i] != ROMFS_NO_OFFSET)
 			e->ops.plan->moved_bytes += a->items[k].size;
 	}
 	return r;
 }
 
-/* RENEW: the files that stay, since `next` holds everything then. */
+/* RENEW: what of the files that stay stands in the front, and is programmed again. Behind it
+ * they are as flash holds them (write_rest): nobody needs to know their bytes. */
 static int write_others(struct emitter *e)
 {
 	const struct planning *pl = e->pl;
@@ -117,14 +119,14 @@ static int write_others(struct emitter *e)
 	int r = buf ? 0 : -ENOMEM;
 
 	for (uint32_t i = 0; r == 0 && i < romfs_tree_count(pl->wanted); i++) {
-		uint64_t size = romfs_tree_node(pl->wanted, i)->size;
-		uint64_t at = e->a->place[i];
+		uint64_t at = e->a->place[i], len;
 
-		if (pl->home[i] == ROMFS_NO_OFFSET || at != pl->home[i])
+		if (pl->home[i] == ROMFS_NO_OFFSET || at != pl->home[i] || at >= e->a->front)
 			continue;
-		r = write_file(e, i, at, buf);
-		if (r == 0 && at < e->a->front)
-			r = spans_push(&e->late, at, MIN(size, e->a->front - at));
+		len = MIN(romfs_tree_node(pl->wanted, i)->size, e->a->front - at);
+		r = write_file(e, i, at, len, buf);
+		if (r == 0)
+			r = spans_push(&e->late, at, len);
 	}
 	return r;
 }
