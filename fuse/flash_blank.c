@@ -6,8 +6,9 @@
 
 #include "fuse/flash_private.h"
 
-/* Chunks per request: 8 KiB of digests on the line, a second's work for a slow board. */
+/* Chunks per request: a second's work for a slow board. */
 #define BATCH 256u
+#define STRIDE (16 * MIRROR_CHUNK)
 
 static uint64_t chunk_count(const struct flash *f)
 {
@@ -33,28 +34,58 @@ static void mark_used(uint8_t *chunks, const struct romfs_image *image)
 	}
 }
 
-static int ask(struct flash *f, uint64_t k, uint64_t n, struct error *err)
+static int store_blank(struct flash *f, uint64_t off, uint64_t len, struct error *err)
 {
-	static const uint64_t chunk = MIRROR_CHUNK;
-	uint8_t board[BATCH][SHA256_SIZE], want[SHA256_SIZE], blank[MIRROR_CHUNK];
-	uint64_t len = MIN(n * chunk, f->geometry.size - k * chunk);
-	int r = dev_target_hash(f->target, k * chunk, len, chunk, board, err);
+	uint8_t blank[MIRROR_CHUNK];
+	int r = 0;
 
 	memset(blank, 0xFF, sizeof(blank));
-	for (uint64_t i = 0; i < n && r == 0; i++) {
-		size_t part = (size_t)MIN(chunk, f->geometry.size - (k + i) * chunk);
+	f->stored = true;
+	for (uint64_t at = 0; at < len && r == 0; at += MIRROR_CHUNK)
+		r = mirror_store(
+			f->mirror, off + at, blank, (size_t)MIN(len - at, MIRROR_CHUNK));
+	return r < 0 ? error_set(err, r, "cannot keep the copy of rom%u: %s",
+			       f->geometry.number, strerror(-r))
+		     : 0;
+}
 
-		f->asked[k + i] = 1;
-		sha256_of(blank, part, want);
-		if (memcmp(want, board[i], SHA256_SIZE) != 0)
-			continue;
-		r = mirror_store(f->mirror, (k + i) * chunk, blank, part);
-		if (r < 0)
-			return error_set(err, r, "cannot keep the copy of rom%u: %s",
-				f->geometry.number, strerror(-r));
-		f->stored = true;
+static void hash_blank(uint64_t len, uint8_t out[SHA256_SIZE])
+{
+	uint8_t blank[MIRROR_CHUNK];
+	struct sha256_ctx ctx;
+
+	memset(blank, 0xFF, sizeof(blank));
+	sha256_init(&ctx);
+	for (uint64_t at = 0; at < len; at += sizeof(blank))
+		sha256_update(&ctx, (size_t)MIN(len - at, sizeof(blank)), blank);
+	sha256_digest(&ctx, SHA256_SIZE, out);
+}
+
+/* Flash that is blank over a long way is told by few digests, which counts on a slow line;
+ * only where it is not is it looked at chunk by chunk. */
+static int ask(struct flash *f, uint64_t off, uint64_t len, uint32_t step, struct error *err)
+{
+	uint8_t board[BATCH][SHA256_SIZE], want[SHA256_SIZE];
+	int r = dev_target_hash(f->target, off, len, step, board, err);
+
+	for (uint64_t at = 0, i = 0; at < len && r == 0; at += step, i++) {
+		uint64_t part = MIN((uint64_t)step, len - at);
+
+		hash_blank(part, want);
+		if (memcmp(want, board[i], SHA256_SIZE) == 0)
+			r = store_blank(f, off + at, part, err);
+		else if (step > MIRROR_CHUNK)
+			r = ask(f, off + at, part, MIRROR_CHUNK, err);
 	}
 	return r;
+}
+
+static int ask_chunks(struct flash *f, uint64_t k, uint64_t n, struct error *err)
+{
+	uint64_t off = k * MIRROR_CHUNK;
+
+	memset(f->asked + k, 1, n);
+	return ask(f, off, MIN(n * MIRROR_CHUNK, f->geometry.size - off), STRIDE, err);
 }
 
 int flash_find_blank(struct flash *f, const struct romfs_image *image, struct error *err)
@@ -83,7 +114,7 @@ int flash_find_blank(struct flash *f, const struct romfs_image *image, struct er
 		if (!any && r == 0)
 			r = flash_trust(f, err);
 		if (r == 0)
-			r = ask(f, k, end - k, err);
+			r = ask_chunks(f, k, end - k, err);
 		any = 1;
 	}
 	return r < 0 ? r : any;
