@@ -182,7 +182,7 @@ static int make_commit(
 	int r = step->aim < COMMIT_ERASE ? snapshot_take(f, &snapshot) : 0;
 
 	if (r == 0)
-		r = commit_new(snapshot, &c);
+		r = commit_new(f, snapshot, &c);
 	if (r < 0) {
 		snapshot_free(snapshot);
 		return r;

@@ -377,6 +377,7 @@ static int look_at_mixture(
 static int look_at_append(
 	struct attaching *at, const struct intent *intent, bool *ours, struct error *err)
 {
+	struct romfs_source source;
 	bool same = false, done;
 	int r = read_old_base(at, &same, err);
 
@@ -390,7 +391,8 @@ static int look_at_append(
 		return 0;
 	if (done) {
 		memcpy(at->header.base, intent->next, SHA256_SIZE);
-		return flash_confirm(at->a->flash, err);
+		source = flash_base_source(at->a->flash);
+		return flash_confirm(at->a->flash, &source, err);
 	}
 	*ours = at->a->base.image->status != ROMFS_VALID;
 	flash_set_doubtful(at->a->flash);
@@ -499,10 +501,13 @@ static int load(struct attaching *at, struct error *err)
 {
 	struct error why = {0};
 	struct intent intent;
-	bool has_intent;
-	int r = read_journal(at, &why);
+	int r = read_journal(at, &why), noted = intent_read(at->f->dirfd, &intent);
+	bool has_intent = noted == 0;
 
-	has_intent = intent_read(at->f->dirfd, &intent) == 0;
+	/* To go on as if there were none would throw away the image that heals. */
+	if (noted < 0 && noted != -ENOENT && noted != -EUCLEAN)
+		return error_set(err, noted, "cannot read the note of the last commit: %s",
+			strerror(-noted));
 	if (r == -EUCLEAN) {
 		r = set_aside(at, &why, err);
 		return r < 0 ? r : start_from_flash(at, err);

@@ -13,12 +13,15 @@
 /* Steps by which room is gained, before flash is written anew in any way that fits. */
 #define STEPS_MAX 64u
 
-int commit_new(struct snapshot *snapshot, struct commit **out)
+int commit_new(struct folder *f, struct snapshot *snapshot, struct commit **out)
 {
 	struct commit *c = calloc(1, sizeof(*c));
+	int r = c ? snapshot_places(f, &c->keep, &c->n_keep) : -ENOMEM;
 
-	if (!c)
-		return -ENOMEM;
+	if (r < 0) {
+		free(c);
+		return r;
+	}
 	c->snapshot = snapshot;
 	c->job.run = commit_run;
 	*out = c;
@@ -33,7 +36,22 @@ void commit_free(struct commit *c)
 	romfs_image_free(c->parsed);
 	base_clear(&c->next);
 	moves_done(&c->moves);
+	free(c->keep);
 	free(c);
+}
+
+struct romfs_flash commit_flash_now(const struct commit *c)
+{
+	const struct wear *wear = flash_wear(c->flash);
+
+	return (struct romfs_flash){
+		.source = flash_now_source(c->flash),
+		.image = c->image,
+		.keep = c->keep,
+		.n_keep = c->n_keep,
+		.erases = wear ? wear_erases(wear) : NULL,
+		.bad = wear ? wear_bad(wear) : NULL,
+	};
 }
 
 /* --- a snapshot ------------------------------------------------------------------------ */
@@ -81,15 +99,23 @@ static int find_places(struct commit *c, uint64_t **out)
 static int plan_save(struct commit *c, const struct wanted *w, struct patch *patch,
 	struct romfs_plan **plan, struct error *err)
 {
+	const struct dev_geometry *g = flash_geometry(c->flash);
+	uint64_t erases = 0, most = g->size / g->erase_block;
 	int r = c->steps < STEPS_MAX ? 0 : -ENOSPC;
 
-	while (r == 0) {
+	/* No block is worth a second erase. */
+	while (r == 0 && erases <= most) {
+		uint64_t before = c->erased_blocks;
+
 		r = commit_plan(c, ROMFS_SAVE, w, patch, plan, err);
 		if (r != -ENOSPC)
 			return r;
 		error_clear(err);
 		r = commit_tidy(c, err);
+		erases += c->erased_blocks - before;
 	}
+	if (r == 0)
+		r = -ENOSPC;
 	if (r != -ENOSPC)
 		return r;
 	error_clear(err);
@@ -142,13 +168,7 @@ static int save(struct commit *c, struct error *err)
 static int tidy_up(struct commit *c, struct error *err)
 {
 	const struct romfs_geometry geometry = flash_romfs_geometry(c->flash);
-	const struct wear *wear = flash_wear(c->flash);
-	const struct romfs_flash now = {
-		.source = flash_now_source(c->flash),
-		.image = c->image,
-		.erases = wear ? wear_erases(wear) : NULL,
-		.bad = wear ? wear_bad(wear) : NULL,
-	};
+	const struct romfs_flash now = commit_flash_now(c);
 	struct romfs_usage usage;
 	int r = romfs_usage(&geometry, &now, &usage, err);
 
@@ -215,9 +235,12 @@ static void run_attempts(struct commit *c)
 		else if (is_worth_another(c->result) &&
 			(now > known || ++failures < ATTEMPTS)) {
 			(void)!flash_disconnect(c->flash, NULL);
+			flash_ask_again(c->flash);
 			known = now;
 			continue;
 		}
+		if (c->result < 0)
+			flash_ask_again(c->flash);
 		flash_settle_blocks(c->flash, c->result == 0);
 		return;
 	}

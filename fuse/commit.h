@@ -44,6 +44,8 @@ struct commit {
 	struct flash_progress *progress;
 	struct snapshot *snapshot; /* owned; NULL: nothing is to be written, only tidied up,
 				    * with COMMIT_SAVE where tidy.h says that it is due */
+	struct romfs_extent *keep; /* owned: places on flash that the folder refers to */
+	size_t n_keep;
 	atomic_bool linger; /* nobody waits: the port may stay open for what follows */
 	bool tidying; /* of those: tidying is under way, and goes on to its end */
 	unsigned steps; /* that came right before, for the same purpose */
@@ -63,7 +65,10 @@ struct commit {
 	uint64_t erased_blocks, programmed_bytes;
 };
 
-/* Takes the snapshot. */
-must_check int commit_new(struct snapshot *snapshot, struct commit **out);
+/* Takes the snapshot, or NULL. Loop thread. */
+must_check int commit_new(
+	struct folder *f, struct snapshot *snapshot, struct commit **out);
+/* Flash as the planner gets it: what the mirror knows, what it shows, what must stay. */
+struct romfs_flash commit_flash_now(const struct commit *c);
 void commit_free(struct commit *c);
 void commit_run(struct worker_job *job);

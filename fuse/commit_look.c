@@ -32,9 +32,10 @@ static int survey(struct commit *c, bool again, struct error *err)
 	if (base_read(&now, &shown, NULL) < 0)
 		return 0;
 	c->parsed = TAKE_PTR(shown.image);
-	if (c->parsed->status == ROMFS_VALID)
-		c->image = c->parsed;
-	return 0;
+	if (c->parsed->status != ROMFS_VALID)
+		return 0;
+	c->image = c->parsed;
+	return flash_confirm(c->flash, &now, err);
 }
 
 static bool same(const uint8_t a[SHA256_SIZE], const uint8_t b[SHA256_SIZE])
@@ -61,7 +62,7 @@ static int look_again(struct commit *c, struct error *err)
 		intent_remove(c->dirfd);
 		flash_settled(c->flash);
 	} else if (intent_read(c->dirfd, &intent) == 0 && same(now.fingerprint, intent.next)) {
-		r = flash_confirm(c->flash, err);
+		r = flash_confirm(c->flash, &source, err);
 		if (r < 0) {
 			base_clear(&now);
 			return r;

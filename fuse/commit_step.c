@@ -17,13 +17,7 @@ static int plan_once(struct commit *c, enum romfs_goal goal, const struct wanted
 	struct patch *patch, struct romfs_plan **out, struct error *err)
 {
 	const struct romfs_geometry geometry = flash_romfs_geometry(c->flash);
-	const struct wear *wear = flash_wear(c->flash);
-	const struct romfs_flash now = {
-		.source = flash_now_source(c->flash),
-		.image = c->image,
-		.erases = wear ? wear_erases(wear) : NULL,
-		.bad = wear ? wear_bad(wear) : NULL,
-	};
+	const struct romfs_flash now = commit_flash_now(c);
 
 	/* It may have been planned before. */
 	for (uint32_t i = 0; i < romfs_tree_count(w->tree); i++)
@@ -50,12 +44,13 @@ static int fetch_meta(struct commit *c, struct error *err)
 /* What would make a better plan: 1 if something was learnt. */
 static int learn_more(struct commit *c, bool makes_head, struct error *err)
 {
+	const struct romfs_flash now = commit_flash_now(c);
 	int r;
 
 	if (flash_is_mixed(c->flash))
 		return 0;
 	r = flash_find_blank(c->flash, c->image, err);
-	return r == 0 && makes_head ? flash_probe_twice(c->flash, err) : r;
+	return r == 0 && makes_head ? flash_probe_twice(c->flash, &now, err) : r;
 }
 
 int commit_plan(struct commit *c, enum romfs_goal goal, const struct wanted *w,
@@ -140,6 +135,24 @@ static int open_port(struct commit *c, struct error *err)
 	return r < 0 ? r : flash_trust(c->flash, err);
 }
 
+/* A chunk that is touched in part, and not known, would not be known afterwards either: what
+ * was gained there would be lost to us. */
+static int fetch_edges(struct commit *c, const struct romfs_plan *plan, struct error *err)
+{
+	uint64_t size = flash_geometry(c->flash)->size;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < plan->n_touched; i++) {
+		uint64_t off = plan->touched[i].off, end = off + plan->touched[i].len;
+
+		if (off % MIRROR_CHUNK)
+			r = flash_fetch(c->flash, off - 1, 1, err);
+		if (r == 0 && end % MIRROR_CHUNK && end < size)
+			r = flash_fetch(c->flash, end, 1, err);
+	}
+	return r;
+}
+
 /* The tree that flash has stays until the last operation, which happens or not; and no byte
  * that the mirror goes on knowing is touched. */
 static int append(struct commit *c, const struct wanted *w, struct patch *patch,
@@ -151,6 +164,8 @@ static int append(struct commit *c, const struct wanted *w, struct patch *patch,
 	bool changes_tree = plan->way != ROMFS_WAY_ERASE;
 	int r = open_port(c, err);
 
+	if (r == 0)
+		r = fetch_edges(c, plan, err);
 	if (r == 0)
 		r = patch_complete(patch, plan->touched, plan->n_touched, mirror);
 	if (r == 0 && changes_tree)

@@ -393,7 +393,7 @@ static int prepare(struct committer *c, struct commit **out, struct error *err)
 	(void)!folder_compact_journal(f); /* of use, but no commit fails for want of it */
 	r = snapshot_take(f, &snapshot);
 	if (r == 0) {
-		r = commit_new(snapshot, out);
+		r = commit_new(f, snapshot, out);
 		if (r < 0)
 			snapshot_free(snapshot);
 	}
@@ -488,7 +488,7 @@ static void start_tidying(struct committer *c, bool under_way)
 {
 	struct commit *job;
 
-	if (!may_tidy(c) || commit_new(NULL, &job) < 0)
+	if (!may_tidy(c) || commit_new(c->o.folder, NULL, &job) < 0)
 		return;
 	job->tidying = under_way;
 	job->job.done = on_tidied;

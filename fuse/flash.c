@@ -252,10 +252,7 @@ void flash_note_read(struct flash *f)
 
 bool flash_was_read(struct flash *f)
 {
-	bool was = f->read;
-
-	f->read = false;
-	return was;
+	return atomic_exchange(&f->read, false);
 }
 
 void flash_has_news(struct flash *f)

@@ -111,7 +111,8 @@ must_check int flash_hash(struct flash *f, const struct dev_extent *v, size_t n,
 /* Whether flash may be programmed twice, where neither the kind of memory tells nor was it
  * found out before: a blank page at the end is spent on it. 1: it may, and
  * flash_romfs_geometry says so from now on; 0: it may not, or cannot be told now. */
-must_check int flash_probe_twice(struct flash *f, struct error *err);
+must_check int flash_probe_twice(
+	struct flash *f, const struct romfs_flash *now, struct error *err);
 
 /* Compares the board's hashes of what the mirror claims to know. Differing chunks are told
  * by `differs` (worker's or attacher's thread). */
@@ -164,8 +165,12 @@ bool flash_is_doubtful(const struct flash *f);
 /* The flash holds one image again, which the mirror knows. */
 void flash_settled(struct flash *f);
 
-/* An append that was cut off turns out to have happened: makes that last (romfs_confirm). */
-must_check int flash_confirm(struct flash *f, struct error *err);
+/* What was cut off turns out to have happened: makes that last (romfs_confirm). */
+must_check int flash_confirm(
+	struct flash *f, const struct romfs_source *now, struct error *err);
+
+/* Something went wrong: what was asked about free space is not to be relied on. */
+void flash_ask_again(struct flash *f);
 
 /* Carries out a plan, its checks by hashes that the board computes, against `want`; parts
  * that this does not know (-ENODATA) are not checked. Until somebody settles it, flash is

@@ -88,6 +88,12 @@ static int ask_chunks(struct flash *f, uint64_t k, uint64_t n, struct error *err
 	return ask(f, off, MIN(n * MIRROR_CHUNK, f->geometry.size - off), STRIDE, err);
 }
 
+void flash_ask_again(struct flash *f)
+{
+	free(f->asked);
+	f->asked = NULL;
+}
+
 int flash_find_blank(struct flash *f, const struct romfs_image *image, struct error *err)
 {
 	uint64_t count = chunk_count(f), k = 0, end;
@@ -130,7 +136,32 @@ int flash_hash(struct flash *f, const struct dev_extent *v, size_t n,
 	return r < 0 || n == 0 ? r : dev_target_hash_list(f->target, v, n, out, err);
 }
 
-int flash_probe_twice(struct flash *f, struct error *err)
+static bool overlaps(uint64_t off, uint64_t len, uint64_t from, uint64_t n)
+{
+	return n && off < from + n && from < off + len;
+}
+
+/* Blank bytes may be the end of a file. */
+static bool is_needed(const struct romfs_flash *now, uint64_t off, uint64_t len)
+{
+	const struct romfs_image *im = now->image;
+
+	for (size_t i = 0; i < now->n_keep; i++)
+		if (overlaps(off, len, now->keep[i].off, now->keep[i].len))
+			return true;
+	for (size_t i = 0; im && i < im->n_meta; i++)
+		if (overlaps(off, len, im->meta[i].off, im->meta[i].len))
+			return true;
+	for (uint32_t i = 0; im && i < romfs_tree_count(im->tree); i++) {
+		const struct romfs_node *n = romfs_tree_node(im->tree, i);
+
+		if (n->type == ROMFS_FILE && overlaps(off, len, n->data_off, n->size))
+			return true;
+	}
+	return false;
+}
+
+int flash_probe_twice(struct flash *f, const struct romfs_flash *now, struct error *err)
 {
 	uint64_t off = (chunk_count(f) - 1) * MIRROR_CHUNK, len = f->geometry.size - off;
 	uint8_t have[MIRROR_CHUNK], blank[MIRROR_CHUNK];
@@ -140,7 +171,8 @@ int flash_probe_twice(struct flash *f, struct error *err)
 	if (!f->wear || flash_twice(f) != DEV_TWICE_UNKNOWN || f->mixed)
 		return 0;
 	memset(blank, 0xFF, sizeof(blank));
-	if (mirror_read(f->mirror, off, have, len) < 0 || memcmp(have, blank, len) != 0)
+	if (mirror_read(f->mirror, off, have, len) < 0 || memcmp(have, blank, len) != 0 ||
+		is_needed(now, off, len))
 		return 0;
 	r = flash_connect(f, err);
 	if (r == 0)
@@ -155,5 +187,5 @@ int flash_probe_twice(struct flash *f, struct error *err)
 	if (r < 0)
 		return r;
 	wear_set_twice(f->wear, twice ? DEV_TWICE_YES : DEV_TWICE_NO);
-	return twice;
+	return 1; /* whatever it is: these bytes are not blank any more */
 }

@@ -265,20 +265,19 @@ void flash_settle_blocks(struct flash *f, bool keep)
 	f->front_refused = 0;
 }
 
-int flash_confirm(struct flash *f, struct error *err)
+int flash_confirm(struct flash *f, const struct romfs_source *now, struct error *err)
 {
 	const struct romfs_geometry geometry = flash_romfs_geometry(f);
-	const struct romfs_source now = flash_base_source(f);
 	struct romfs_extent head;
 	_cleanup_free_ uint8_t *buf = NULL;
-	int r = romfs_confirm(&geometry, &now, &head, err);
+	int r = romfs_confirm(&geometry, now, &head, err);
 
 	if (r <= 0)
 		return r;
 	buf = malloc((size_t)head.len);
 	if (!buf)
 		return -ENOMEM;
-	r = now.read(now.ctx, head.off, buf, (size_t)head.len, err);
+	r = now->read(now->ctx, head.off, buf, (size_t)head.len, err);
 	if (r == 0)
 		r = flash_connect(f, err);
 	return r < 0 ? r : dev_target_program(f->target, head.off, buf, (size_t)head.len, err);

@@ -28,13 +28,13 @@ struct flash {
 	bool stored;  /* the mirror has bytes that were not flushed */
 	const struct base *base; /* the caller's */
 	struct mirror *mirror;
-	bool read; /* by somebody, since flash_was_read was asked */
+	atomic_bool read; /* by somebody, since flash_was_read was asked */
 	struct wear *wear;
 	unsigned set_aside; /* blocks, since this was made */
 	unsigned front_refused; /* programs there, in this commit */
 	uint8_t *asked; /* by chunk: whether it is blank was asked; or NULL */
-	bool doubtful;	 /* an append may have happened, or not, or half */
-	bool mixed;	 /* flash may hold something between two images */
+	atomic_bool doubtful;	 /* an append may have happened, or not, or half */
+	atomic_bool mixed;	 /* flash may hold something between two images */
 	uint8_t *states; /* enum block_state of each unit after a survey, or NULL */
 	uint32_t unit;	 /* bytes: a chunk of the mirror, or an erase block */
 	bool unseen_holds; /* what is UNSEEN is what the base has there */

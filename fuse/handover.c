@@ -52,7 +52,9 @@ static int take_snapshot(struct handover *h, struct commit *job, struct error *e
 	struct journal_header header = f->header;
 	uint64_t before = f->on_flash;
 	bool changed = job->outcome == COMMIT_DONE;
-	int r = changed ? snapshot_save_strays(f, job->snapshot) : 0;
+	/* Also where flash was right already: an earlier commit that nobody had heard of may
+	 * have left them out. */
+	int r = snapshot_save_strays(f, job->snapshot);
 
 	if (r < 0)
 		return error_set(err, r, "cannot keep open files on the host: %s", strerror(-r));

@@ -156,6 +156,28 @@ int snapshot_take(struct folder *f, struct snapshot **out)
 	return 0;
 }
 
+int snapshot_places(struct folder *f, struct romfs_extent **out, size_t *n)
+{
+	struct node *root = node_root(f->nodes), *o = NULL;
+	size_t count = 0, cap = node_count(f->nodes);
+	struct romfs_extent *v = NULL;
+
+	while ((o = node_next_orphan(f->nodes, o)))
+		cap++;
+	v = calloc(cap + 1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	while ((o = node_next_orphan(f->nodes, o)))
+		if (o->content.kind == CONTENT_BASE)
+			v[count++] = (struct romfs_extent){o->content.off, o->content.size};
+	for (const struct node *i = root; i; i = node_next(root, i))
+		if (i->content.kind == CONTENT_BASE)
+			v[count++] = (struct romfs_extent){i->content.off, i->content.size};
+	*out = v;
+	*n = count;
+	return 0;
+}
+
 int snapshot_content(void *ctx, const struct romfs_tree *tree, uint32_t index, uint64_t off,
 	void *buf, size_t len, struct error *err)
 {

@@ -28,6 +28,10 @@ must_check int snapshot_take(struct folder *f, struct snapshot **out);
 void snapshot_free(struct snapshot *s);
 DEFINE_CLEANUP(struct snapshot *, snapshot_free);
 
+/* Every place on flash that some node refers to, be it in a tree or not: what must not be
+ * erased. The caller frees. Loop thread. */
+must_check int snapshot_places(struct folder *f, struct romfs_extent **out, size_t *n);
+
 /* Worker thread; content function for the planner. Bytes on flash come through `flash`. */
 struct snapshot_reader {
 	const struct snapshot *snapshot;

@@ -42,6 +42,8 @@ static int find_room(struct append *a)
 
 	for (size_t k = 0; r == 0 && k < pl->old.n; k++)
 		r = spans_push(&live, pl->old.v[k].off, pl->old.v[k].len);
+	for (size_t k = 0; r == 0 && k < pl->now->n_keep; k++)
+		r = spans_push(&live, pl->now->keep[k].off, pl->now->keep[k].len);
 	for (uint32_t i = 0; r == 0 && i < romfs_tree_count(pl->wanted); i++)
 		if (pl->home[i] != ROMFS_NO_OFFSET)
 			r = spans_push(
@@ -183,6 +185,8 @@ static int find_after(const struct append *a, struct spans *after)
 		if (pl->home[i] != ROMFS_NO_OFFSET && a->place[i] == pl->home[i])
 			r = spans_push(
 				&bytes, pl->home[i], romfs_tree_node(pl->wanted, i)->size);
+	for (size_t k = 0; r == 0 && k < pl->now->n_keep; k++)
+		r = spans_push(&bytes, pl->now->keep[k].off, pl->now->keep[k].len);
 	for (size_t k = 0; r == 0 && k < a->taken.n; k++)
 		r = spans_push(&bytes, a->taken.v[k].off, a->taken.v[k].len);
 	spans_normalize(&bytes);

@@ -36,6 +36,10 @@ struct romfs_flash {
 	struct romfs_source source;	 /* size == geometry.size */
 	const struct romfs_image *image; /* parsed from it, or NULL: nothing to keep */
 	const uint32_t *erases; /* by erase block: how often it was erased; NULL: not known */
+	/* What somebody needs though neither tree may: appends, renewals and tidying leave it
+	 * alone. In any order. */
+	const struct romfs_extent *keep;
+	size_t n_keep;
 	const uint8_t *bad; /* by erase block: not 0: it has failed, and nothing new goes
 			     * there; NULL: none has */
 };
