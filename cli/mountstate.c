@@ -61,7 +61,8 @@ static void tell(struct facts *f, const struct state_line *lines, size_t n, pid_
 	if (state && (holder || strcmp(state, "on flash") != 0))
 		add(f, "staging",
 			holder ? state
-			       : "files wait on this computer; mount it again to write them");
+			       : "files wait on this computer; mounted again, they are written, "
+				 "or laid out beside it where another program was first");
 	if (error && *error)
 		add(f, "last error", error);
 }

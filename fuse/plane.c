@@ -78,8 +78,8 @@ static void on_last_sync(void *ctx, int result)
 
 		committer_status(p->committer, &s);
 		log_to(p->o->attach.flash.log, LOG_WARNING,
-			"not everything is on flash (%s); it is kept, and written the next time "
-			"this partition is mounted",
+			"not everything is on flash (%s); it is kept, and the next mount writes "
+			"it, or lays it out as plain files where another program was first",
 			s.error[0] ? s.error : strerror(-result));
 		p->result = result;
 	}
