@@ -161,10 +161,14 @@ static int open_board(struct flash *f, struct error *err)
 
 static int open_once(struct flash *f, struct error *err)
 {
+	int r;
+
 	error_clear(err);
 	if (f->options.is_image)
 		return dev_image_open(f->path, f->options.image_size, true, &f->target, err);
-	return open_board(f, err);
+	r = open_board(f, err);
+	/* To whoever reads a file, that would say that there is no such file. */
+	return r == -ENOENT ? -ENODEV : r;
 }
 
 static int open_target(struct flash *f, unsigned busy_wait_ms, struct error *err)
