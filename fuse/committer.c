@@ -503,7 +503,7 @@ static void on_tidied(struct worker_job *j)
 	struct commit *job = container_of(j, struct commit, job);
 	struct committer *c = job->job_ctx;
 	int r = j->dropped ? -ECANCELED : job->result;
-	bool more;
+	bool more, dropped = j->dropped;
 
 	if (r == 0)
 		r = handover_take(&c->handover, job, &job->err);
@@ -514,7 +514,7 @@ static void on_tidied(struct worker_job *j)
 	if (r < 0 && !j->dropped && (!is_flash_well(c) || handover_is_open(&c->handover)))
 		failed(c, r, &job->err, UINT64_MAX);
 	commit_free(job);
-	if (j->dropped)
+	if (dropped)
 		return;
 	if (c->waiters)
 		start(c);
