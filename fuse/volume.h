@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* One partition's folder on a loop and a worker that it shares with others: attached, served
+ * over FUSE, committed in the background, and ended well. What plane.c does for one folder
+ * and one process, romount-board does for all partitions of a board.
+ *
+ * Loop thread only; never waits for the board. */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "fuse/attach.h"
+#include "fuse/committer.h"
+#include "fuse/link.h"
+#include "fuse/worker.h"
+
+struct volume;
+
+struct volume_options {
+	struct attach_options attach; /* copied; attach.flash.link is the board's */
+	sd_event *event;
+	struct worker *worker;
+	const char *mountpoint; /* for people */
+	uid_t uid;
+	gid_t gid;
+	unsigned quiet_ms, idle_ms;
+	void (*changed)(void *ctx); /* state or numbers have changed: volume_status */
+	void (*ended)(void *ctx, int result); /* after volume_end, or when it was unmounted */
+	void *ctx;
+};
+
+struct volume_status {
+	struct committer_status commit;
+	uint64_t size, used, free; /* bytes, as df tells them */
+	uint64_t pending;	   /* bytes staged */
+	unsigned pending_files;
+	const char *image; /* "valid", "blank", ... */
+	const char *job;   /* what runs: "", "commit", "verify", ... */
+	uint64_t done, total;
+};
+
+/* Attaches as a job of the worker; `ready` is told on the loop's thread: 0, or why not. */
+typedef void (*volume_ready_fn)(void *ctx, int result, const char *text);
+must_check int volume_new(const struct volume_options *options, volume_ready_fn ready,
+	void *ctx, struct volume **out);
+void volume_free(struct volume *v);
+/* Serves an opened /dev/fuse that somebody has mounted; takes the descriptor. */
+must_check int volume_serve(struct volume *v, int fuse_fd, struct error *err);
+/* Mounts by itself (fusermount3) and serves. */
+must_check int volume_mount(struct volume *v, const char *mountpoint, struct error *err);
+/* No request is taken any more; what is staged goes to flash (finish), or is kept. `ended`
+ * is told. */
+void volume_end(struct volume *v, bool finish);
+
+unsigned volume_number(const struct volume *v);
+const struct dev_geometry *volume_geometry(const struct volume *v);
+void volume_status(const struct volume *v, struct volume_status *out);
+void volume_sync(struct volume *v, struct committer_waiter *w);
+
+/* --- operations on the whole partition (operate.c) --------------------------------------
+ * One at a time for each partition: -EBUSY. They run on the worker between commits, after
+ * what was staged before them; the folder goes on being served. `done` is told on the loop's
+ * thread, with a sentence where it failed. */
+enum volume_operation {
+	VOLUME_SAVE,	/* fd: the partition's bytes go there */
+	VOLUME_RESTORE, /* fd: an image; exact: flash holds these bytes afterwards */
+	VOLUME_VERIFY,	/* the board's hashes of all that is used are compared */
+	VOLUME_LAYOUT,
+	VOLUME_FORMAT,
+	VOLUME_COMPACT, /* packed: as romfs_pack writes it */
+};
+
+struct volume_extent {
+	uint64_t off, len;
+	char kind[12];	/* head slot root file dead blank unknown bad */
+	char name[256]; /* of a file, printable; else "" */
+};
+
+struct volume_result {
+	int result;
+	struct error err;
+	uint64_t bytes; /* verified, saved, restored */
+	struct volume_extent *extents; /* of VOLUME_LAYOUT; the volume's */
+	size_t n_extents;
+};
+
+struct volume_order {
+	enum volume_operation what;
+	int fd;		    /* taken over; -1: none */
+	bool exact, packed;
+	void (*done)(void *ctx, const struct volume_result *result);
+	void *ctx;
+};
+
+must_check int volume_operate(struct volume *v, const struct volume_order *order);
+/* Ends what runs as soon as it can end well. */
+void volume_operate_cancel(struct volume *v);
