@@ -25,6 +25,7 @@
 
 struct plane {
 	const struct plane_options *o;
+	struct link *link; /* NULL: an image file */
 	struct attached attached;
 	struct view view;
 	struct fuse_session *session;
@@ -314,7 +315,7 @@ static int start_worker(struct plane *p)
 		.flash = p->attached.flash,
 		.base = &p->attached.base,
 		.event = p->event,
-		.port = o->flash.is_image ? NULL : o->flash.path,
+		.port = p->link ? link_port(p->link) : NULL,
 		.quiet_ms = p->o->quiet_ms,
 		.quiet_max_ms = p->o->quiet_ms * QUIET_MAX_FACTOR,
 		.idle_ms = p->o->idle_ms,
@@ -341,7 +342,6 @@ static int start_worker(struct plane *p)
 
 static int start(struct plane *p, struct error *err)
 {
-	const struct attach_options *o = &p->o->attach;
 	int r = sd_event_new(&p->event);
 
 	if (r >= 0)
@@ -358,7 +358,7 @@ static int start(struct plane *p, struct error *err)
 		.committer = p->committer,
 		.base = &p->attached.base,
 		.event = p->event,
-		.port = o->flash.path,
+		.port = flash_name(p->attached.flash),
 		.mountpoint = p->o->mountpoint,
 		.uid = getuid(),
 		.gid = getgid(),
@@ -385,6 +385,7 @@ static void stop(struct plane *p)
 	sd_event_source_disable_unref(p->fuse_source);
 	sd_event_unref(p->event);
 	attached_clear(&p->attached);
+	link_free(p->link);
 	free(p->buf.mem);
 	if (p->give_up_fd >= 0)
 		close(p->give_up_fd);
@@ -392,6 +393,23 @@ static void stop(struct plane *p)
 		close(p->signal_fd);
 	if (p->cancel_fd >= 0)
 		close(p->cancel_fd);
+}
+
+static int make_link(struct plane *p)
+{
+	const struct flash_options *flash = &p->o->attach.flash;
+	struct link_options options = {
+		.baud = p->o->baud,
+		.cancel_fd = p->give_up_fd,
+		.busy_wait_ms = flash->busy_wait_ms,
+		.log = flash->log,
+	};
+	int r;
+
+	if (!p->o->port)
+		return 0;
+	r = port_path_new(p->o->port, &options.port);
+	return r < 0 ? r : link_new(&options, &p->link);
 }
 
 static int begin(struct plane *p, struct error *err)
@@ -403,8 +421,11 @@ static int begin(struct plane *p, struct error *err)
 	if (r < 0)
 		return r;
 	r = block_signals(p);
+	if (r == 0)
+		r = make_link(p);
 	if (r < 0)
 		return error_set(err, r, "cannot start: %s", strerror(-r));
+	attach_options.flash.link = p->link;
 	attach_options.flash.cancel_fd = p->give_up_fd;
 	r = attach(&attach_options, &p->attached, &why);
 	if (r < 0 && r != -ECANCELED)
