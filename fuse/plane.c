@@ -20,6 +20,7 @@ struct plane {
 	sd_event *event;
 	sd_event_source *hangup;
 	struct worker *worker;
+	struct link *link; /* NULL: an image file */
 	struct volume *_Atomic volume; /* the worker's hooks ask, too */
 	int cancel_fd; /* readable: the worker shall not wait any more */
 	bool told;     /* whoever started us: the start is over */
@@ -227,6 +228,23 @@ static int start_worker(struct plane *p)
 			       on_worker, p);
 }
 
+static int make_link(struct plane *p)
+{
+	const struct flash_options *flash = &p->o->attach.flash;
+	struct link_options options = {
+		.baud = p->o->baud,
+		.cancel_fd = p->cancel_fd,
+		.busy_wait_ms = flash->busy_wait_ms,
+		.log = flash->log,
+	};
+	int r;
+
+	if (!p->o->port)
+		return 0;
+	r = port_path_new(p->o->port, &options.port);
+	return r < 0 ? r : link_new(&options, &p->link);
+}
+
 static int start_volume(struct plane *p)
 {
 	struct volume_options options = {
@@ -244,6 +262,7 @@ static int start_volume(struct plane *p)
 	struct volume *v;
 	int r;
 
+	options.attach.flash.link = p->link;
 	options.attach.flash.cancel_fd = p->cancel_fd;
 	r = volume_new(&options, on_ready, p, &v);
 	if (r == 0)
@@ -266,6 +285,8 @@ static int begin(struct plane *p, struct error *err)
 	if (r >= 0)
 		r = start_worker(p);
 	if (r >= 0)
+		r = make_link(p);
+	if (r >= 0)
 		r = start_volume(p);
 	return r < 0 ? error_set(err, r, "cannot start: %s", strerror(-r)) : 0;
 }
@@ -274,6 +295,7 @@ static void stop(struct plane *p)
 {
 	worker_free(p->worker);
 	volume_free(p->volume);
+	link_free(p->link);
 	sd_event_source_disable_unref(p->hangup);
 	sd_event_unref(p->event);
 	if (p->cancel_fd >= 0)
