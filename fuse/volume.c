@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#include "fuse/status.h"
 #include "fuse/volume_private.h"
 
 #define QUIET_MAX_FACTOR 30u
@@ -407,4 +406,14 @@ void volume_forget(struct volume *v, struct committer_waiter *w)
 void volume_kick(struct volume *v)
 {
 	committer_kick(v->committer);
+}
+
+/* --- operations on the whole partition --- */
+
+int volume_operate(struct volume *v, const struct volume_order *order)
+{
+	(void)v;
+	if (order->fd >= 0)
+		close(order->fd);
+	return -EOPNOTSUPP;
 }
