@@ -472,10 +472,10 @@ int board_new(const struct board_env *env, const char *ident, const struct store
 
 void board_free(struct board *b)
 {
-	struct board_life *l = b->life;
+	struct registry *registry = b->life->env->registry;
 
-	life_free(l);
-	registry_remove(l->env->registry, b);
+	life_free(b->life);
+	registry_remove(registry, b);
 }
 
 /* With another policy, or for another owner. */

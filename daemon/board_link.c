@@ -109,8 +109,16 @@ static int send_start(struct board_life *l, struct error *err)
 		r = sd_bus_message_append(m, "h", fd);
 	if (r >= 0)
 		r = hostlink_call(l->link, TAKE_PTR(m), START_USEC, on_started, l);
-	return r < 0 ? error_set(err, r, "cannot start the board's process: %s", strerror(-r))
-		     : 0;
+	return r < 0 ? error_set(err, r, "cannot be told to start: %s", strerror(-r)) : 0;
+}
+
+static void on_speaks(void *ctx)
+{
+	struct board_life *l = ctx;
+	struct error err = {0};
+
+	if (send_start(l, &err) < 0)
+		board_life_lost(l, err.text);
 }
 
 /* --- what it tells --- */
@@ -337,6 +345,7 @@ static int open_grant(struct board_life *l, struct error *err)
 int board_link_open(struct board_life *l, int fd, struct error *err)
 {
 	const struct hostlink_hooks hooks = {
+		.speaks = on_speaks,
 		.told_board = on_told_board,
 		.partition = on_partition,
 		.told_partition = on_told_partition,
@@ -357,7 +366,5 @@ int board_link_open(struct board_life *l, int fd, struct error *err)
 
 	if (r == 0)
 		r = open_grant(l, err);
-	if (r == 0)
-		r = send_start(l, err);
 	return r;
 }

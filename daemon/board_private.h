@@ -51,5 +51,5 @@ void board_life_closed(struct board_life *l, const char *why);
 
 /* --- board_link.c --- */
 
-/* Takes the socket; Start is under way when it returns. */
+/* Takes the socket; when the process answers, it is told to start. */
 must_check int board_link_open(struct board_life *l, int fd, struct error *err);

@@ -91,6 +91,9 @@ static bool is_taken(void *ctx, const char *name)
 
 	if (b && b != c->self)
 		return true;
+	if (c->dir && strcmp(mount_dir_name(c->dir), name) == 0)
+		return false;
+	mount_dir_release(TAKE_PTR(c->dir));
 	error_clear(&c->err);
 	return mount_dir_claim(c->all->env.mounts, name, &c->dir, &c->err) < 0;
 }
