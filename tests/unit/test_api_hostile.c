@@ -179,6 +179,7 @@ static size_t capture(uint8_t *call, size_t cap, const char *interface, const ch
 		"DATA\r\nOK 0123456789abcdef0123456789abcdef\r\nAGREE_UNIX_FD\r\n";
 	_cleanup_(sd_bus_unrefp) sd_bus *writer = NULL;
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+	uint64_t cookie;
 	size_t len = 0;
 	int pair[2];
 	va_list ap;
@@ -200,7 +201,7 @@ static size_t capture(uint8_t *call, size_t cap, const char *interface, const ch
 	va_start(ap, types);
 	assert_return_code(sd_bus_message_appendv(m, types, ap), 0);
 	va_end(ap);
-	assert_return_code(sd_bus_send(writer, m, NULL), 0);
+	assert_return_code(sd_bus_send(writer, m, &cookie), 0); /* without: no answer wanted */
 	assert_return_code(sd_bus_flush(writer), 0);
 	while ((n = recv(pair[1], call + len, cap - len, MSG_DONTWAIT)) > 0)
 		len += (size_t)n;
