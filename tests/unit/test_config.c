@@ -251,7 +251,8 @@ static void test_mistakes_name_their_line(void **state)
 	static const struct line lines[] = {
 		{"quiet = 1", "quiet: it stands before the first [section]"},
 		{"# fine", NULL},
-		{"[deamon]", "unknown section [deamon]: there are [daemon], [board] and [board NAME]"},
+		{"[deamon]", "unknown section [deamon]: there are [daemon], [board] and "
+			     "[board NAME]"},
 		{"whatever = is passed over here", NULL},
 		{"[daemon]", NULL},
 		{"mount-root = boards", "mount-root: 'boards' is no absolute path"},
@@ -269,7 +270,8 @@ static void test_mistakes_name_their_line(void **state)
 			"quiet: '99999999999999999999' is no number from 0 to 3600000"},
 		{"quiet = 5", NULL},
 		{"quiet = 6", "quiet: it is set in this section already"},
-		{"idle = 0", "idle: '0' is neither 'never' nor a number of seconds from 1 to 86400"},
+		{"idle = 0", "idle: '0' is neither 'never' nor a number of seconds from 1 to "
+			     "86400"},
 		{"reset = maybe", "reset: 'maybe' is none of yes, no"},
 		{"contact = sometimes", "contact: 'sometimes' is none of auto, manual, never"},
 		{"verify = all", "verify: 'all' is none of written, everything"},
@@ -280,8 +282,10 @@ static void test_mistakes_name_their_line(void **state)
 		{"align = *.bin", "align: \"*.bin\" is no alignment: write PATTERN=BYTES, for "
 				  "example \"*.tflite=32\""},
 		{"alias = all", "alias: all boards cannot have the same name"},
-		{"match = serial:1", "match: [board] is for all boards: write it below [board NAME]"},
-		{"tty = /dev/ttyS0", "tty: [board] is for all boards: write it below [board NAME]"},
+		{"match = serial:1",
+			"match: [board] is for all boards: write it below [board NAME]"},
+		{"tty = /dev/ttyS0",
+			"tty: [board] is for all boards: write it below [board NAME]"},
 		{"fast = yes", "fast: [board] has no such setting"},
 		{"a \x1b[2J b = 1", "there is a control character in this line"},
 		{"[board", "'[board' has no ']' at its end"},
@@ -465,6 +469,28 @@ static void test_usual_files(void **state)
 	assert_string_equal(config_mount_root(c), "/home/me/Pico");
 }
 
+/* The sample that is installed, and what it shows when its examples are taken. */
+static void test_sample(void **state)
+{
+	const char *top = getenv("SRCDIR");
+	char path[600], line[300], all[8192] = "";
+	FILE *f;
+
+	if (!top)
+		skip();
+	snprintf(path, sizeof(path), "%s/daemon/romount.conf", top);
+	config_free(load_from(path, false));
+	assert_string_equal(mistakes, "");
+	f = fopen(path, "re");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s",
+			line[0] == '#' && line[1] != ' ' ? line + 1 : line);
+	assert_int_equal(fclose(f), 0);
+	assert_non_null(strstr(all, "\nquiet = 1000\n"));
+	config_free(load_well(all));
+}
+
 static void test_statics(void **state)
 {
 	_cleanup_(config_freep) struct config *c = load_well(
@@ -533,6 +559,7 @@ int main(void)
 		TEST(long_and_last_lines),
 		TEST(too_large_or_missing),
 		TEST(usual_files),
+		TEST(sample),
 		TEST(statics),
 		TEST(command_line),
 	};

@@ -35,6 +35,7 @@ struct board {
 	unsigned tty;	    /* number of the first one */
 	unsigned n_ttys;    /* 0: one */
 	const char *more;   /* properties of the ttys, "E: ...\n" */
+	unsigned unseen;    /* bit i: udev has not dealt with tty i yet */
 };
 
 #define KNOWN "E: ROMOUNT_BOARD=1\n"
@@ -75,9 +76,9 @@ static void plug_tty(const struct board *b, unsigned i)
 	snprintf(text, sizeof(text),
 		"P: " BUS "/1-%u/1-%u:1.%u/tty/%s%u\nE: SUBSYSTEM=tty\nE: DEVNAME=/dev/%s%u\n"
 		"E: ID_PATH=pci-0000:00:14.0-usb-0:%u:1.%u\nE: ID_USB_INTERFACE_NUM=%02x\n"
-		"E: DEVLINKS=/dev/serial/by-id/board-%u-if%02x\nE: USEC_INITIALIZED=%u\n%s",
+		"E: %sINITIALIZED=%u\n%s",
 		b->port, b->port, i * 2, node, b->tty + i, node, b->tty + i, b->port, i * 2,
-		i * 2, b->port, i * 2, ++plugs, b->more ? b->more : "");
+		i * 2, b->unseen & 1u << i ? "NOT_" : "USEC_", ++plugs, b->more ? b->more : "");
 	put(text);
 }
 
@@ -264,6 +265,24 @@ static void test_two_interfaces_are_one_board(void **state)
 	/* and what was configured comes before rules */
 	ports_rig_reload(&rig, "[board two]\nmatch = serial:A\ninterface = 0\n");
 	expect_told(&rig, "+usb/1-2 /dev/ttyACM0,/dev/ttyACM1\n");
+}
+
+static void test_a_board_is_told_when_all_of_it_is_there(void **state)
+{
+	const struct board two = {.port = 2, .serial = "A", .n_ttys = 2,
+		.more = KNOWN "E: ROMOUNT_INTERFACE=02\n", .unseen = 2};
+	const char *second = "/sys" BUS "/1-2/1-2:1.2/tty/ttyACM1";
+
+	plug(&two);
+	ports_rig_start(&rig, true);
+	expect_told(&rig, "");
+	umockdev_testbed_set_property(bed, second, "USEC_INITIALIZED", "77");
+	umockdev_testbed_uevent(bed, second, "add");
+	expect_told(&rig, "+usb/1-2 /dev/ttyACM1,/dev/ttyACM0\n");
+	/* told again by 'udevadm trigger' */
+	umockdev_testbed_uevent(bed, second, "add");
+	umockdev_testbed_uevent(bed, second, "change");
+	expect_told(&rig, "");
 }
 
 static void test_ttys_come_one_by_one(void **state)
@@ -486,6 +505,7 @@ int main(int argc, char **argv)
 		TEST(plug_and_unplug),
 		TEST(replug_50_times),
 		TEST(two_interfaces_are_one_board),
+		TEST(a_board_is_told_when_all_of_it_is_there),
 		TEST(ttys_come_one_by_one),
 		TEST(7_same_serial_twice),
 		TEST(five_boards),
