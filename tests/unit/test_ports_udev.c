@@ -497,6 +497,22 @@ static void test_14_consoles_are_no_ports(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 
+/* The sysfs of a process is umockdev's only with its library before all others, which the
+ * sanitizers want to be. */
+static int start_again(char **argv)
+{
+	const char *asan = getenv("ASAN_OPTIONS");
+	char options[400];
+
+	snprintf(options, sizeof(options), "%s%sverify_asan_link_order=0", asan ? asan : "",
+		asan ? ":" : "");
+	setenv("ASAN_OPTIONS", options, 1);
+	setenv("LD_PRELOAD", "libumockdev-preload.so.0", 1);
+	execv("/proc/self/exe", argv);
+	perror("cannot start again with libumockdev-preload.so.0");
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -518,12 +534,7 @@ int main(int argc, char **argv)
 		TEST(named_tty_is_no_other_board),
 	};
 
-	/* The sysfs of this process is umockdev's only with its library before all others. */
-	if (!strstr(getenv("LD_PRELOAD") ? getenv("LD_PRELOAD") : "", "umockdev")) {
-		setenv("LD_PRELOAD", "libumockdev-preload.so.0", 1);
-		execv("/proc/self/exe", argv);
-		perror("cannot start again with libumockdev-preload.so.0");
-		return 1;
-	}
+	if (!strstr(getenv("LD_PRELOAD") ? getenv("LD_PRELOAD") : "", "umockdev"))
+		return start_again(argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
