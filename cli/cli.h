@@ -11,6 +11,9 @@ enum cli_exit {
 	CLI_OK = 0,
 	CLI_FAILED = 1, /* it was tried, and failed: stderr says why */
 	CLI_USAGE = 2,	/* the command line makes no sense */
+	CLI_NO_DAEMON = 3, /* romountd does not run, or ended meanwhile */
+	CLI_NO_BOARD = 4,  /* it knows no such board or partition, or the board is away */
+	CLI_BUSY = 5,	   /* something else has the board, or it took too long */
 };
 
 struct cli_command {
@@ -26,8 +29,10 @@ extern const struct cli_command cmd_compact_command;
 extern const struct cli_command cmd_extract_command;
 extern const struct cli_command cmd_format_command;
 extern const struct cli_command cmd_info_command;
+extern const struct cli_command cmd_list_command;
 extern const struct cli_command cmd_ls_command;
 extern const struct cli_command cmd_mount_command;
+extern const struct cli_command cmd_sync_command;
 
 int cmd_mount(int argc, char **argv);
 

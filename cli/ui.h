@@ -12,6 +12,9 @@
  * or TERM=dumb. */
 bool ui_colours(FILE *f);
 
+/* Columns of the terminal `f`, or what COLUMNS says, or 80. */
+int ui_columns(FILE *f);
+
 /* "4 KiB", "1.5 MiB", "300 B": exact where it can be said in three digits or so. */
 const char *ui_size(char *buf, size_t cap, uint64_t bytes);
 #define UI_SIZE(bytes) ui_size((char[24]){0}, 24, bytes)
