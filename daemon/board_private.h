@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of a board's life share: board.c moves it, board_link.c serves its process,
+ * board_order.c passes on what clients want. */
+#pragma once
+
+#include "daemon/board.h"
+#include "daemon/grant.h"
+#include "daemon/hostlink.h"
+#include "daemon/notes.h"
+
+enum board_phase { PHASE_OFF, PHASE_STARTING, PHASE_RUNNING, PHASE_ENDING, PHASE_BACKOFF };
+
+struct board_life {
+	const struct board_env *env;
+	struct board *board;
+	struct store_memo memo;
+	enum board_phase phase;
+	bool ejected, ending; /* why it is not wanted, though it is plugged in */
+	bool again;	      /* ended only to be started anew */
+	struct process *process;
+	struct hostlink *link;
+	struct grant *grant;
+	struct mount_dir *dir; /* NULL: away, or ejected */
+	struct notes *notes;
+	/* By phase: the process must have spoken; is killed; is started again. */
+	sd_event_source *timer;
+	sd_event_source *gone; /* deferred: the link is at its end, and no process to wait for */
+	uint64_t backoff_usec, running_since;
+	char gone_why[96];
+};
+
+/* board.c: what the process was is no more. */
+void board_life_step(struct board_life *l);
+void board_life_begin_end(struct board_life *l, bool finish, unsigned seconds,
+	board_done_fn done, void *ctx);
+void board_life_changed(struct board_life *l);
+void board_life_set_state(struct board_life *l, const char *state, const char *error);
+void board_life_remember(struct board_life *l);
+void board_life_lost(struct board_life *l, const char *why);
+
+/* board_link.c: takes the socket; Start is under way when it returns. */
+must_check int board_link_open(struct board_life *l, int fd, struct error *err);

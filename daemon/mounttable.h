@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* What is mounted, by /proc/self/mountinfo: without a look at the mounts themselves. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "util/macros.h"
+
+/* Each mount with its place and type ("fuse.romount"), as the table stands now: the last
+ * mounted first, which is the order to unmount them. */
+must_check int mounttable_each(
+	void (*each)(void *ctx, const char *path, const char *type), void *ctx);
+/* Whether something is mounted right at `path`; true also where that cannot be told. */
+bool mounttable_has(const char *path);
