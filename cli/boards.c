@@ -195,6 +195,7 @@ static void remove_board(struct boards *b, struct boards_board *board)
 		i++;
 	memmove(&b->list[i], &b->list[i + 1], (b->n - i - 1) * sizeof(*b->list));
 	b->n--;
+	memcpy(b->gone, board->name, sizeof(b->gone));
 	board_free(board);
 }
 

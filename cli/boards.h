@@ -41,6 +41,7 @@ struct boards_board {
 struct boards {
 	struct boards_board **list; /* by name */
 	size_t n;
+	char gone[128]; /* the name of the last board that went */
 };
 
 void boards_clear(struct boards *b);

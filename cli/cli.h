@@ -24,15 +24,24 @@ struct cli_command {
 	const char *help;     /* the options and what to know, many lines */
 };
 
+extern const struct cli_command cmd_attach_command;
 extern const struct cli_command cmd_build_command;
 extern const struct cli_command cmd_compact_command;
+extern const struct cli_command cmd_deploy_command;
+extern const struct cli_command cmd_eject_command;
 extern const struct cli_command cmd_extract_command;
 extern const struct cli_command cmd_format_command;
 extern const struct cli_command cmd_info_command;
+extern const struct cli_command cmd_layout_command;
 extern const struct cli_command cmd_list_command;
 extern const struct cli_command cmd_ls_command;
 extern const struct cli_command cmd_mount_command;
+extern const struct cli_command cmd_release_command;
+extern const struct cli_command cmd_restore_command;
+extern const struct cli_command cmd_save_command;
 extern const struct cli_command cmd_sync_command;
+extern const struct cli_command cmd_verify_command;
+extern const struct cli_command cmd_watch_command;
 
 int cmd_mount(int argc, char **argv);
 

@@ -13,9 +13,17 @@
 static const struct cli_command *const commands[] = {
 	&cmd_list_command,
 	&cmd_info_command,
-	NULL,
+	&cmd_watch_command,
 	&cmd_sync_command,
+	&cmd_eject_command,
+	&cmd_attach_command,
+	&cmd_release_command,
 	NULL,
+	&cmd_deploy_command,
+	&cmd_layout_command,
+	&cmd_verify_command,
+	&cmd_save_command,
+	&cmd_restore_command,
 	&cmd_format_command,
 	&cmd_compact_command,
 	NULL,
@@ -26,9 +34,8 @@ static const struct cli_command *const commands[] = {
 };
 
 static const char *const groups[] = {
-	"Boards of romountd:",
-	"Their files:",
-	"Partitions, of romountd's boards, of a port, or in a file:",
+	"Boards:",
+	"Partitions:",
 	"Without romountd:",
 };
 

@@ -9,11 +9,15 @@
 #include "cli/json.h"
 #include "cli/progress.h"
 
+/* A daemon takes so many of one client at once; more would be of no use to it. */
+#define FLYING_MAX 16u
+
 struct operation {
 	struct client *client;
 	struct order *orders;
-	size_t n, left;
+	size_t n, sent, left;
 	struct progress *progress;
+	struct error err; /* why an order could not be sent */
 };
 
 /* --- orders ------------------------------------------------------------------------- */
@@ -111,32 +115,38 @@ static void on_changed(void *ctx, struct boards_board *board, struct boards_part
 
 /* --- running ------------------------------------------------------------------------ */
 
+static int send_next(struct operation *op, struct error *err);
+
 static void on_answer(void *ctx, int result, const struct error *err, sd_bus_message *reply)
 {
 	struct order *o = ctx;
+	struct operation *op = o->operation;
 
 	o->answered = true;
 	o->result = result;
 	o->err = *err;
 	o->reply = sd_bus_message_ref(reply);
-	if (--o->operation->left == 0)
-		client_stop(o->operation->client);
+	op->left--;
+	if ((op->sent < op->n && send_next(op, &op->err) < 0) || op->left == 0)
+		client_stop(op->client);
 }
 
-static int send_all(struct operation *op, struct error *err)
+static int send_next(struct operation *op, struct error *err)
 {
-	for (size_t i = 0; i < op->n; i++) {
-		struct order *o = &op->orders[i];
-		int r;
+	struct order *o = &op->orders[op->sent++];
 
-		o->operation = op;
-		r = client_send(
-			op->client, o->link, o->message, on_answer, o, &o->call, err);
-		if (r < 0)
-			return r;
-		op->left++;
-	}
-	return 0;
+	o->operation = op;
+	return client_send(op->client, o->link, o->message, on_answer, o, &o->call, err);
+}
+
+static int send_first(struct operation *op, struct error *err)
+{
+	int r = 0;
+
+	op->left = op->n;
+	while (op->sent < MIN(op->n, FLYING_MAX) && r == 0)
+		r = send_next(op, err);
+	return r;
 }
 
 /* The board's name goes in front, unless the sentence begins with it. */
@@ -167,11 +177,13 @@ int orders_run(struct client *c, struct order *orders, size_t n, struct error *e
 		snprintf(name, sizeof(name), "%zu boards", n);
 	op.progress = progress_new(name);
 	client_listen(c, &(struct client_hooks){.changed = on_changed, .ctx = &op});
-	r = send_all(&op, err);
+	r = send_first(&op, err);
 	if (r == 0 && n) {
 		on_changed(&op, NULL, NULL);
 		r = client_run(c, err);
 	}
+	if (r == 0 && op.err.code)
+		r = error_set(err, op.err.code, "%s", op.err.text);
 	client_listen(c, &(struct client_hooks){0});
 	progress_free(op.progress);
 	for (size_t i = 0; i < n; i++) {

@@ -16,10 +16,11 @@
 bool ui_colours(FILE *f)
 {
 	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+	int fd = fileno(f);
 
 	if (no && *no)
 		return false;
-	return isatty(fileno(f)) && term && strcmp(term, "dumb") != 0;
+	return isatty(fd < 0 ? STDOUT_FILENO : fd) && term && strcmp(term, "dumb") != 0;
 }
 
 int ui_columns(FILE *f)

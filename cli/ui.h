@@ -9,7 +9,7 @@
 #include "util/macros.h"
 
 /* True where `f` is a terminal that wants colours: not with NO_COLOR set (no-color.org)
- * or TERM=dumb. */
+ * or TERM=dumb. What is written to memory is for stdout. */
 bool ui_colours(FILE *f);
 
 /* Columns of the terminal `f`, or what COLUMNS says, or 80. */
