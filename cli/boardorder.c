@@ -261,12 +261,13 @@ const struct cli_command cmd_attach_command = {
 	.synopsis = "[OPTION...] [BOARD|PORT|HOST:PORT]",
 	.summary = "takes a board that is waiting, released or ejected",
 	.help =
-		"Also a port that romountd leaves alone by itself, because no rule says that a board\n"
-		"is behind it: it stays a board until romountd ends. See romount.conf(5).\n"
+		"Also a port that romountd leaves alone by itself, because no rule says that a\n"
+		"board is behind it: it is one until romountd ends. See romount.conf(5).\n"
 		"\n"
 		"Options:\n"
 		"      --alias=NAME       what such a port is to be called\n"
-		"      --baud=N           speed of a real serial line (default 115200)\n" CLIENT_HELP,
+		"      --baud=N           speed of a real serial line (default 115200)\n"
+		CLIENT_HELP,
 };
 
 const struct cli_command cmd_release_command = {
@@ -275,11 +276,12 @@ const struct cli_command cmd_release_command = {
 	.synopsis = "[OPTION...] [BOARD]",
 	.summary = "closes a board's port for another program",
 	.help =
-		"What is being written is finished first. The folders stay; what is saved meanwhile\n"
-		"waits on this computer. 'romount attach' ends it.\n"
+		"What is being written is finished first. The folders stay; what is saved\n"
+		"meanwhile waits on this computer. 'romount attach' ends it.\n"
 		"\n"
 		"Options:\n"
-		"      --for=SECONDS      for so long; without it, until 'romount attach'\n" CLIENT_HELP,
+		"      --for=SECONDS      for so long; without it, until 'romount attach'\n"
+		CLIENT_HELP,
 };
 
 const struct cli_command cmd_verify_command = {

@@ -317,5 +317,6 @@ const struct cli_command cmd_compact_command = {
 		"      --packed           an image as mpremote makes it, at the start of the\n"
 		"                         partition; modification times are lost\n"
 		"      --state=DIR        where 'romount mount --state' keeps staged files\n"
-		"      --baud=N           speed of a real serial line (default 115200)\n" CLIENT_HELP,
+		"      --baud=N           speed of a real serial line (default 115200)\n"
+		CLIENT_HELP,
 };

@@ -93,12 +93,13 @@ const struct cli_command cmd_deploy_command = {
 	.synopsis = "[OPTION...] DIR|IMG [BOARD[:N]]",
 	.summary = "makes a board's folder equal to a directory, or an image",
 	.help =
-		"Files that are no part of DIR, or of the image, are removed from the board; what is\n"
-		"the same already is not written again. It ends when all is on flash and verified.\n"
+		"Files that are no part of DIR, or of the image, are removed from the board; what\n"
+		"is the same already is not written again. It ends when all is on flash and\n"
+		"verified.\n"
 		"\n"
 		"Options:\n"
-		"      --exact            flash holds the image byte for byte: that of IMG, or the\n"
-		"                         one that 'romount build' and mpremote make of DIR\n"
+		"      --exact            flash holds the image byte for byte: that of IMG, or\n"
+		"                         what 'romount build' and mpremote make of DIR\n"
 		"  -a, --align=PATTERN=N  with --exact, as 'romount build' takes it\n"
 		"  -y, --yes              accepted; it asks nothing\n" CLIENT_HELP,
 };

@@ -306,11 +306,11 @@ const struct cli_command cmd_info_command = {
 	.help =
 		"  -s, --summary          without the table of what stands where\n"
 		"  -p, --partition=N      one partition of a board (default: all)\n"
-		"  -u, --usage            ask a PORT which of its free space is blank; takes seconds\n"
+		"  -u, --usage            ask a PORT which free space is blank; takes seconds\n"
 		"      --state=DIR        where 'romount mount --state' keeps staged files\n"
 		CLIENT_HELP
 		"\n"
-		"What romountd has, it is asked about; without a name, the only board there is.\n"
+		"What romountd has, it is asked about: without a name, the only board there is.\n"
 		"Reading any other PORT interrupts the board's program and starts it again.\n"
 		"A mounted FOLDER is asked without disturbing the board.\n",
 };

@@ -71,7 +71,8 @@ static int cmd_list(int argc, char **argv)
 			return cli_bad_option(&cmd_list_command, c, argv);
 	}
 	if (optind < argc)
-		return cli_usage(&cmd_list_command, "it wants no name; 'info' tells about one board");
+		return cli_usage(
+			&cmd_list_command, "it wants no name; 'info' tells about one board");
 	return run(&l);
 }
 

@@ -14,7 +14,7 @@
 #define LINE 22u /* of text */
 #define ROWS_MAX 32u
 #define BLOCKS_DRAWN 128u /* in a row: more would be nothing but lines */
-#define NAMED_MAX 14u
+#define NAMED_MAX 12u /* as there are colours */
 
 static const char *const kind_colours[MEMMAP_KINDS] = {
 	[MEMMAP_HEAD] = "#e08a1e",
@@ -26,8 +26,9 @@ static const char *const kind_colours[MEMMAP_KINDS] = {
 	[MEMMAP_UNKNOWN] = "#e6e6e2",
 	[MEMMAP_BAD] = "#d03030",
 };
-static const char *const file_colours[] = {
-	"#4c78a8", "#54a24b", "#b279a2", "#2a9d8f", "#e45756", "#9d755d", "#72b7b2", "#6a5acd"};
+static const char *const file_colours[NAMED_MAX] = {
+	"#4c78a8", "#54a24b", "#b279a2", "#2a9d8f", "#e45756", "#9d755d", "#6a5acd", "#d67195",
+	"#2f5d3a", "#8c564b", "#1f3b73", "#a0a636"};
 
 struct picture {
 	const struct memmap *map;
@@ -89,7 +90,7 @@ static const char *colour_of(const struct picture *p, size_t extent)
 
 	for (size_t i = 0; i < p->n_named && e->kind == MEMMAP_FILE; i++)
 		if (p->named[i] == extent)
-			return file_colours[i % ARRAY_SIZE(file_colours)];
+			return file_colours[i];
 	return kind_colours[e->kind];
 }
 
@@ -107,7 +108,8 @@ static void put_extent(const struct picture *p, size_t extent)
 
 	if (at >= end)
 		return;
-	fprintf(p->to, "<g fill=\"%s\">", colour_of(p, extent));
+	fprintf(p->to, "<g fill=\"%s\"%s>", colour_of(p, extent),
+		e->kind == MEMMAP_FILE ? " class=\"file\"" : "");
 	put_tip(p, e);
 	while (at < end) {
 		uint64_t row = at / p->row_size, stop = MIN(end, (row + 1) * p->row_size);
@@ -194,7 +196,7 @@ static void put_head(const struct picture *p, unsigned height)
 		"height=\"%u\">\n"
 		"<style>text{font:13px sans-serif;fill:#222}.title{font:bold 18px sans-serif}"
 		".at{font:12px monospace;text-anchor:end;fill:#666}.size{text-anchor:end}"
-		".frame{fill:none;stroke:#888}.grid{stroke:#000;stroke-opacity:.14}</style>\n"
+		".file{stroke:#fff;stroke-width:.8}.frame{fill:none;stroke:#888}.grid{stroke:#000;stroke-opacity:.14}</style>\n"
 		"<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n"
 		"<text class=\"title\" x=\"%u\" y=\"30\">",
 		LEFT + WIDTH + 24, height, LEFT + WIDTH + 24, height, LEFT);

@@ -8,6 +8,7 @@
 #include "bus/names.h"
 #include "cli/json.h"
 #include "cli/progress.h"
+#include "cli/show.h"
 
 /* A daemon takes so many of one client at once; more would be of no use to it. */
 #define FLYING_MAX 16u
@@ -64,25 +65,6 @@ void order_done(struct order *o)
 
 /* --- how far they are --------------------------------------------------------------- */
 
-static const char *verb_of(const char *job)
-{
-	static const struct {
-		const char *job, *verb;
-	} verbs[] = {
-		{"commit", "writing"},
-		{"save", "reading"},
-		{"restore", "writing"},
-		{"verify", "verifying"},
-		{"format", "formatting"},
-		{"compact", "tidying up"},
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		if (!strcmp(verbs[i].job, job))
-			return verbs[i].verb;
-	return job;
-}
-
 static bool is_meant(const struct operation *op, const struct boards_partition *p)
 {
 	for (size_t i = 0; i < op->n; i++)
@@ -110,7 +92,7 @@ static void on_changed(void *ctx, struct boards_board *board, struct boards_part
 			total += at->total;
 		}
 	if (job)
-		progress_show(op->progress, verb_of(job), done, total);
+		progress_show(op->progress, show_verb(job), done, total);
 }
 
 /* --- running ------------------------------------------------------------------------ */

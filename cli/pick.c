@@ -167,17 +167,28 @@ static int say_unknown(const struct boards *boards, const char *word, struct err
 	return error_set(err, CLIENT_NO_BOARD, "there is no board %s, but %s", shown, names);
 }
 
+/* Those that are away do not count where one is there. */
 static int pick_only(const struct boards *boards, struct pick *out, struct error *err)
 {
+	struct boards_board *there = NULL;
+	size_t n = 0;
 	char names[200];
 
+	for (size_t i = 0; i < boards->n; i++) {
+		if (!boards->list[i]->present)
+			continue;
+		there = boards->list[i];
+		n++;
+	}
+	if (n == 0 && boards->n == 1)
+		there = boards->list[0];
 	list_names(boards, names, sizeof(names));
 	if (boards->n == 0)
 		return error_set(err, CLIENT_NO_BOARD,
 			"no board is there; 'romount doctor' tells why one may be missing");
-	if (boards->n > 1)
+	if (n > 1 || !there)
 		return error_set(err, CLIENT_NO_BOARD, "which board? there are %s", names);
-	*out = (struct pick){.board = boards->list[0]};
+	*out = (struct pick){.board = there};
 	return 0;
 }
 

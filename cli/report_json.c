@@ -77,7 +77,8 @@ static bool add_occupancy(struct json_object *o, const struct occupancy *occupan
 		  json_put_number(o, "records_walked", u->walk);
 
 	if (ok && occupancy->form == OCCUPANCY_APPEND)
-		ok = json_put_number(o, "saves", u->slots) && json_put_number(o, "saves_left", u->slots_free);
+		ok = json_put_number(o, "saves", u->slots) &&
+		     json_put_number(o, "saves_left", u->slots_free);
 	if (!ok || !occupancy->knows_blank)
 		return ok;
 	usage = json_object_new_object();
@@ -91,7 +92,8 @@ static struct json_object *block_json(uint64_t block, uint32_t erases)
 {
 	struct json_object *o = json_object_new_object();
 
-	return json_whole(o, o && json_put_number(o, "block", block) && json_put_number(o, "erases", erases));
+	return json_whole(o, json_put_number(o, "block", block) &&
+				     json_put_number(o, "erases", erases));
 }
 
 /* Those that were set aside, or of all how often each was erased. */

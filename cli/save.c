@@ -141,8 +141,8 @@ const struct cli_command cmd_save_command = {
 	.synopsis = "[OPTION...] [BOARD[:N]] FILE",
 	.summary = "copies a partition's bytes into an image file",
 	.help =
-		"The whole partition as flash holds it, for 'romount restore', 'info', 'ls', 'mount'.\n"
-		"FILE appears when it is whole; '-' is standard output.\n"
+		"The whole partition as flash holds it, for 'romount restore', 'info', 'ls' and\n"
+		"'mount'. FILE appears when it is whole; '-' is standard output.\n"
 		"\n"
 		"Options:\n" CLIENT_HELP,
 };

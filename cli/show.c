@@ -10,14 +10,33 @@
 
 /* --- words -------------------------------------------------------------------------- */
 
+const char *show_verb(const char *job)
+{
+	static const struct {
+		const char *job, *verb;
+	} verbs[] = {
+		{"commit", "writing"},
+		{"save", "reading"},
+		{"restore", "writing"},
+		{"verify", "verifying"},
+		{"format", "formatting"},
+		{"compact", "tidying up"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (!strcmp(verbs[i].job, job))
+			return verbs[i].verb;
+	return job;
+}
+
 const char *show_state(const struct boards_board *b, const struct boards_partition *p,
 	char *buf, size_t cap)
 {
 	if (p && *p->job && p->total)
-		snprintf(buf, cap, "%s %u %%", p->job,
+		snprintf(buf, cap, "%s %u %%", show_verb(p->job),
 			(unsigned)((double)MIN(p->done, p->total) * 100 / (double)p->total));
 	else if (p && *p->job)
-		snprintf(buf, cap, "%s", p->job);
+		snprintf(buf, cap, "%s", show_verb(p->job));
 	else if (!p || !b->present || (strcmp(b->state, "ready") != 0 && *b->state))
 		snprintf(buf, cap, "%s", b->state);
 	else

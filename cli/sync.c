@@ -108,8 +108,8 @@ const struct cli_command cmd_sync_command = {
 	.synopsis = "[OPTION...] [BOARD[:N]|PATH]...",
 	.summary = "waits until everything is on flash and verified",
 	.help =
-		"Without a name: of all boards that are plugged in. A PATH in a board's folder means\n"
-		"its partition. It fails where flash could not be written; the reason is told.\n"
+		"Without a name: of all boards that are plugged in. A PATH in a board's folder\n"
+		"means its partition. It fails where flash could not be written.\n"
 		"\n"
 		"Options:\n" CLIENT_HELP,
 };

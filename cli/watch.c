@@ -65,7 +65,7 @@ static char *describe(const struct boards_board *b, const struct boards_partitio
 	const char *error = p ? p->error : b->error, *mount = p ? p->mount : "";
 
 	if (p && *p->job)
-		snprintf(state, sizeof(state), "%s", p->job);
+		snprintf(state, sizeof(state), "%s", show_verb(p->job));
 	else
 		show_state(b, p, state, sizeof(state));
 	if (p)
