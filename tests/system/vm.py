@@ -14,8 +14,10 @@ import shlex
 import shutil
 import socket
 import subprocess
+import termios
 import threading
 import time
+import tty
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SRCDIR = os.path.dirname(os.path.dirname(HERE))
@@ -86,6 +88,7 @@ class Monitor:
         self.socket = connect(path, until)
         self.socket.settimeout(60)
         self.lines = self.socket.makefile("r")
+        self.events = []  # names
         self.lines.readline()
         self.do("qmp_capabilities")
 
@@ -93,11 +96,27 @@ class Monitor:
         text = json.dumps({"execute": command, "arguments": arguments})
         self.socket.sendall(text.encode() + b"\n")
         while True:
-            answer = json.loads(self.lines.readline())
+            answer = self._read()
             if "error" in answer:
                 raise Failed("%s: %s" % (command, answer["error"]["desc"]))
             if "return" in answer:
                 return answer["return"]
+
+    def _read(self):
+        line = self.lines.readline()
+        if not line:
+            raise Failed("QEMU has ended")
+        answer = json.loads(line)
+        if "event" in answer:
+            self.events.append(answer["event"])
+        return answer
+
+    def wait_for(self, event, wait):
+        """One that came since the last time it was waited for."""
+        self.socket.settimeout(wait)
+        while event not in self.events:
+            self._read()
+        self.events.remove(event)
 
 
 class Lane:
@@ -237,19 +256,17 @@ class Machine:
         self.run("systemctl is-system-running --wait", code=None, wait=BOOT)
 
     def reboot(self):
-        """Orderly. The agents' ports stay open on our side, and their next words are answers
-        of the new system's."""
-        before = self.run("cat /proc/sys/kernel/random/boot_id").out
+        """Orderly. QEMU keeps what we say until the new system's agents listen."""
         self.run("systemctl reboot --no-block")
-        until = time.monotonic() + BOOT
-        while True:
-            with contextlib.suppress(Failed, TimeoutError):
-                if self.run("cat /proc/sys/kernel/random/boot_id", wait=5).out != before:
-                    break
-            if time.monotonic() > until:
-                raise Failed("it does not come back; see " + self.console)
-            time.sleep(0.2)
+        self.monitor.wait_for("RESET", BOOT)
         self.wait_until_up()
+
+    def sleep_and_wake(self):
+        """Suspended to memory, and woken when nothing runs any more."""
+        self.run("systemctl suspend --no-block")
+        self.monitor.wait_for("SUSPEND", COMMAND)
+        self.monitor.do("system_wakeup")
+        self.monitor.wait_for("WAKEUP", COMMAND)
 
     def end(self):
         if self.process and self.process.poll() is None:
@@ -283,7 +300,50 @@ class Machine:
 
     def until(self, command, what, wait=COMMAND):
         """Waits in the guest until a command succeeds."""
-        loop = "until %s; do sleep 0.05; done" % command
+        loop = "until %s; do sleep 0.2; done" % command
         result = self.run(loop, code=None, wait=wait)
         if result.code != 0:
             raise Failed("%s: not within %d s (%s)" % (what, wait, command))
+
+
+class Plug:
+    """A USB port of the guest, the gadget in it, and an emulated board behind the gadget.
+
+    An unplug takes the board's power away, as a real one does; its flash stays."""
+
+    def __init__(self, machine, number, board, name="Board in FS mode", serial="",
+                 vendor=0x2E8A, product=0x0005, interfaces=1, repl=0):
+        self.machine, self.number, self.board = machine, number, board
+        words = ["make", number, hex(vendor), hex(product), name, serial, interfaces, repl]
+        self.words = [str(word) for word in words]
+        self._gadget(*self.words)
+
+    def _gadget(self, *words, **rest):
+        command = shlex.join(["/opt/guest/gadget", *map(str, words)])
+        return self.machine.run(command, **rest)
+
+    def _attach(self):
+        self.machine.lanes[self.number].attach(open_port(self.board.port))
+
+    def plug(self):
+        self._attach()
+        self._gadget("plug", self.number)
+
+    def unplug(self):
+        self._gadget("unplug", self.number)
+        self.board.unplug()
+
+    def replug(self, *options):
+        """Plugs the board in that was unplugged."""
+        self.board.options = options or self.board.options
+        self.board.start()
+        self.plug()
+
+    def drop(self):
+        self._gadget("drop", self.number)
+
+
+def open_port(path):
+    fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    tty.setraw(fd, termios.TCSANOW)
+    return fd

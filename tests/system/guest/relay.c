@@ -4,19 +4,24 @@
  *
  *   relay TTY PORT
  *
- * Runs from before the plug to after the unplug. What came for an earlier plug is thrown away,
- * as a board that had no power would. */
+ * Runs from before the plug to after the unplug, through resets by the host, at which the tty
+ * hangs up. What was under way before that is lost, as it is on a cable. */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <termios.h>
 #include <unistd.h>
 
+struct line {
+	const char *tty_name;
+	int tty, port;
+};
+
 struct way {
-	int from, to;
 	size_t start, end;
 	char bytes[16384];
 };
@@ -37,32 +42,43 @@ static int open_tty(const char *name)
 static int open_port(const char *name)
 {
 	int fd = open(name, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	char old[4096];
 
 	if (fd < 0)
 		err(1, "%s", name);
-	while (read(fd, old, sizeof(old)) > 0)
-		;
 	return fd;
 }
 
-static void move_on(struct way *w, short from, short to)
+static void start_anew(struct line *l, struct way *in, struct way *out)
+{
+	char old[4096];
+
+	if (l->tty >= 0)
+		close(l->tty);
+	l->tty = open_tty(l->tty_name);
+	while (read(l->port, old, sizeof(old)) > 0)
+		;
+	in->start = in->end = out->start = out->end = 0;
+}
+
+/* False when the tty has hung up; the port stays as long as the host. */
+static bool move_on(struct way *w, int from, short can_read, int to, short can_write)
 {
 	ssize_t n;
 
-	if (w->start == w->end && (from & POLLIN)) {
-		n = read(w->from, w->bytes, sizeof(w->bytes));
+	if (w->start == w->end && (can_read & POLLIN)) {
+		n = read(from, w->bytes, sizeof(w->bytes));
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-			errx(0, "the line is cut");
+			return false;
 		w->start = 0;
 		w->end = n > 0 ? (size_t)n : 0;
 	}
-	if (w->start < w->end && (to & POLLOUT)) {
-		n = write(w->to, w->bytes + w->start, w->end - w->start);
+	if (w->start < w->end && (can_write & POLLOUT)) {
+		n = write(to, w->bytes + w->start, w->end - w->start);
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			err(1, "write");
+			return false;
 		w->start += n > 0 ? (size_t)n : 0;
 	}
+	return true;
 }
 
 static short wanted(const struct way *in, const struct way *out)
@@ -74,22 +90,28 @@ static short wanted(const struct way *in, const struct way *out)
 int main(int argc, char **argv)
 {
 	static struct way in, out; /* into the board, out of it */
-	struct pollfd p[2];
+	struct line l = { .tty = -1 };
 
 	if (argc != 3)
 		errx(2, "usage: relay TTY PORT");
-	in.from = out.to = open_tty(argv[1]);
-	in.to = out.from = open_port(argv[2]);
+	l.tty_name = argv[1];
+	l.port = open_port(argv[2]);
+	start_anew(&l, &in, &out);
 	puts("ready");
 	fflush(stdout);
 	for (;;) {
-		p[0] = (struct pollfd){ .fd = in.from, .events = wanted(&in, &out) };
-		p[1] = (struct pollfd){ .fd = out.from, .events = wanted(&out, &in) };
+		struct pollfd p[2] = {
+			{ .fd = l.tty, .events = wanted(&in, &out) },
+			{ .fd = l.port, .events = wanted(&out, &in) },
+		};
+
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
 			err(1, "poll");
-		if ((p[0].revents | p[1].revents) & (POLLERR | POLLHUP))
-			errx(0, "the line is cut");
-		move_on(&in, p[0].revents, p[1].revents);
-		move_on(&out, p[1].revents, p[0].revents);
+		if (p[1].revents & (POLLERR | POLLHUP))
+			errx(1, "the host has closed the port");
+		if ((p[0].revents & (POLLERR | POLLHUP)) ||
+			!move_on(&in, l.tty, p[0].revents, l.port, p[1].revents) ||
+			!move_on(&out, l.port, p[1].revents, l.tty, p[0].revents))
+			start_anew(&l, &in, &out);
 	}
 }
