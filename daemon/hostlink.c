@@ -31,7 +31,7 @@ struct hostlink {
 	unsigned n_calls;
 	sd_event_source *pinger;
 	unsigned unanswered, signals;
-	bool is_hung;
+	bool is_ready, is_hung;
 };
 
 /* --- what it tells --- */
@@ -198,9 +198,21 @@ static int on_pong(sd_bus_message *m, void *data, sd_bus_error *error)
 	struct hostlink *l = data;
 
 	(void)error;
-	if (!sd_bus_message_is_method_error(m, SD_BUS_ERROR_NO_REPLY))
-		l->unanswered = 0;
+	if (sd_bus_message_is_method_error(m, SD_BUS_ERROR_NO_REPLY))
+		return 1;
+	l->unanswered = 0;
+	if (!l->is_ready) {
+		l->is_ready = true;
+		l->hooks.speaks(l->hooks.ctx);
+	}
 	return 1;
+}
+
+static int ping(struct hostlink *l)
+{
+	l->unanswered++;
+	return sd_bus_call_method_async(l->bus, NULL, NULL, BUS_CONTROL_PATH,
+		"org.freedesktop.DBus.Peer", "Ping", on_pong, l, "");
 }
 
 static int on_ping_time(sd_event_source *s, uint64_t usec, void *data)
@@ -213,10 +225,8 @@ static int on_ping_time(sd_event_source *s, uint64_t usec, void *data)
 		hung(l, "does not answer");
 		return 0;
 	}
-	l->unanswered++;
 	l->signals = 0;
-	r = sd_bus_call_method_async(l->bus, NULL, NULL, BUS_CONTROL_PATH,
-		"org.freedesktop.DBus.Peer", "Ping", on_pong, l, "");
+	r = ping(l);
 	if (r >= 0)
 		r = sd_event_source_set_time_relative(s, PING_USEC);
 	if (r >= 0)
@@ -247,7 +257,9 @@ static int attach(struct hostlink *l, sd_event *event)
 	if (r >= 0)
 		r = sd_event_add_time_relative(event, &l->pinger, CLOCK_MONOTONIC, PING_USEC,
 			PING_SLACK_USEC, on_ping_time, l);
-	return r;
+	/* While it says who it is, sd-bus takes no descriptors: one that comes together with
+	 * the end of that would end the link. */
+	return r < 0 ? r : ping(l);
 }
 
 static int start(struct hostlink *l, sd_event *event, int fd)

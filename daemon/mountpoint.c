@@ -75,6 +75,11 @@ bool mountpoint_is_idle(const struct mountpoint *m)
 	return m->stage == NOTHING;
 }
 
+bool mountpoint_is_mounted(const struct mountpoint *m)
+{
+	return m->stage == MOUNTED;
+}
+
 /* --- the directory --- */
 
 static int make_dir(struct mountpoint *m, struct error *err)

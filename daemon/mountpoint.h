@@ -34,6 +34,7 @@ void mountpoint_free(struct mountpoint *m);
 unsigned mountpoint_number(const struct mountpoint *m);
 const char *mountpoint_path(const struct mountpoint *m);
 bool mountpoint_is_idle(const struct mountpoint *m);
+bool mountpoint_is_mounted(const struct mountpoint *m);
 
 struct mountpoint_request {
 	uid_t uid; /* whose files they are; nobody else gets in */

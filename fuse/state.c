@@ -28,7 +28,7 @@ int state_root(const char *dir, char **out, struct error *err)
 	char *path = NULL;
 	int r;
 
-	if (dir && dir[0] == '/') {
+	if (dir && (dir[0] == '/' || strcmp(dir, ".") == 0)) {
 		r = asprintf(&path, "%s", dir);
 	} else if (dir && dir[0]) {
 		/* The daemon changes to / when it goes into the background. */

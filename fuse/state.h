@@ -16,7 +16,9 @@
 #include "util/macros.h"
 
 /* `dir` where given (--state DIR); else /var/lib/romount for root, and for others
- * $XDG_STATE_HOME/romount or ~/.local/state/romount. Absolute; the caller frees. */
+ * $XDG_STATE_HOME/romount or ~/.local/state/romount. Absolute, but for ".", which is for a
+ * process that stays where it is, and perhaps could not come there by the path; the caller
+ * frees. */
 must_check int state_root(const char *dir, char **out, struct error *err);
 
 /* Names of directories: [A-Za-z0-9._-] only, readable as far as that allows, with a hash of
