@@ -25,6 +25,7 @@ struct attach_options {
 	 * NULL: found out here, by the port's name, which is a path then. */
 	const char *identity;
 	bool ask; /* the board, also where memory would do */
+	bool only_memory; /* -ENODATA where the board would have to be asked */
 };
 
 struct attached {

@@ -427,8 +427,10 @@ void volume_operate_cancel(struct volume *v)
 
 void operation_drop(struct operation *op)
 {
-	if (op)
-		operation_end(op, -ECANCELED);
+	if (!op)
+		return;
+	op->result.result = error_set(&op->result.err, -ECANCELED, "the folder is gone");
+	finish(op);
 }
 
 void operation_tell(const struct operation *op, struct volume_status *out)

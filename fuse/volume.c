@@ -7,7 +7,6 @@
 #include <sys/epoll.h>
 
 #include "fuse/invalidate.h"
-#include "fuse/status.h"
 #include "fuse/volume_private.h"
 
 #define QUIET_MAX_FACTOR 30u

@@ -274,9 +274,8 @@ static const struct dev_target_ops board_ops = {
 	.free = board_free,
 };
 
-static int no_partition(struct dev_session *s, unsigned number, struct error *err)
+int dev_board_lacks(const struct dev_board_info *i, unsigned number, struct error *err)
 {
-	const struct dev_board_info *i = &s->info;
 	const char *what = i->machine[0] ? i->machine : "this board";
 
 	if (!i->has_rom_ioctl)
@@ -292,7 +291,16 @@ static int no_partition(struct dev_session *s, unsigned number, struct error *er
 	if (number >= (unsigned)i->segments || number >= DEV_PARTITIONS_MAX)
 		return error_set(err, -ENODEV, "this board has no partition rom%u, but %d: "
 			"the last is rom%d", number, i->segments, i->segments - 1);
-	return error_set(err, -ENODEV, "%s", s->caps.segments[number].reason);
+	return error_set(err, -ENODEV, "rom%u of this board (%s) cannot be used", number, what);
+}
+
+static int no_partition(struct dev_session *s, unsigned number, struct error *err)
+{
+	bool exists = s->info.has_rom_ioctl && s->info.segments > 0 &&
+		number < DEV_PARTITIONS_MAX && number < (unsigned)s->info.segments;
+
+	return exists ? error_set(err, -ENODEV, "%s", s->caps.segments[number].reason)
+		      : dev_board_lacks(&s->info, number, err);
 }
 
 /* What an earlier session knew is proven of one partition only. */

@@ -77,6 +77,9 @@ must_check int dev_session_known(
 /* Something went wrong: no target of this session works any more. */
 bool dev_session_is_lost(const struct dev_session *s);
 
+/* -ENODEV with the sentence that says why a board like this has no such partition. */
+int dev_board_lacks(const struct dev_board_info *i, unsigned number, struct error *err);
+
 /* -ENODEV with a sentence that says why this board has no usable partition `number`. Targets
  * of several partitions may be used in turns: the agent is started anew at each change. A
  * target that outlives dev_session_close fails with -EIO, and is still to be freed. */
