@@ -101,6 +101,7 @@ class Plan:
             after=["build/plain"],
             count=count_by_lines,
         )
+        self.add_suites("package", "plain", {})
         self.add_fuzzers()
         for build, env, faults in (
             ("plain", {}, {}),

@@ -511,7 +511,7 @@ def compact_leaves_the_tree_and_blank_space():
 @test
 def usage():
     assert run("--version").stdout.startswith(b"romount ")
-    assert b"Commands:" in run("--help").stdout
+    assert b"Boards:" in run("--help").stdout
     assert b"Commands:" in run(code=2).stderr
     fails("biuld", saying="there is no command 'biuld'; did you mean 'build'", code=2)
     fails("zzzzzzz", saying="there is no command 'zzzzzzz'\n", code=2)
