@@ -194,7 +194,7 @@ class Machine:
     def _arguments(self, accelerator):
         argv = [
             "qemu-system-x86_64", "-M", "q35", "-m", "1024", "-smp", "2",
-            "-nodefaults", "-no-user-config", "-display", "none",
+            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-kernel", os.path.join(self.image, "vmlinuz"), "-initrd", self.path("initrd"),
             # What is printed before there is a console for it tells that the guest lives.
             "-append", "console=ttyS0 earlyprintk=ttyS0 rw panic=-1 mitigations=off tsc=reliable",
@@ -260,8 +260,8 @@ class Machine:
         self.run("systemctl is-system-running --wait", code=None, wait=BOOT)
 
     def reboot(self):
-        """Orderly. A new QEMU starts in half the time of a reset one."""
-        self.run("systemctl poweroff --no-block")
+        """Orderly. QEMU ends, and a new one starts: it is quicker than a reset one."""
+        self.run("systemctl reboot --no-block")
         self.process.wait(BOOT)
         self.start()
 
