@@ -235,7 +235,7 @@ static int run(struct compact *c, const char *path)
 		.run = run_compact, .ctx = c, .tell = tell_progress, .has_steps = true};
 	struct rework_options *o = &c->options;
 	struct error err = {0};
-	int r = target_find(path, &o->path, &o->flash.is_image, &err);
+	int r = target_find(path, &o->path, &o->is_image, &err);
 
 	if (r == 0)
 		r = rework_open(o, &c->rework, &err);

@@ -135,7 +135,7 @@ static int find(struct format *f, const char *path, bool *made, struct error *er
 	*made = fd >= 0;
 	if (fd >= 0)
 		close(fd);
-	return target_find(path, &o->path, &o->flash.is_image, err);
+	return target_find(path, &o->path, &o->is_image, err);
 }
 
 static int run(struct format *f, const char *path)

@@ -219,7 +219,7 @@ static int take_option(struct mounting *m, int c, char **argv, bool *done)
 		break;
 	case OPT_BAUD:
 		r = target_parse_number(optarg, 4000000, &n);
-		flash->baud = (unsigned)n;
+		m->plane.baud = (unsigned)n;
 		break;
 	case OPT_ID:
 		m->plane.attach.id = optarg;
@@ -241,11 +241,15 @@ static int take_option(struct mounting *m, int c, char **argv, bool *done)
 
 static int resolve(struct mounting *m, char **argv, struct error *err)
 {
-	struct flash_options *flash = &m->plane.attach.flash;
-	int r = target_find(argv[0], &m->target, &flash->is_image, err);
+	bool is_image;
+	int r = target_find(argv[0], &m->target, &is_image, err);
 
 	if (r < 0)
 		return r;
+	if (is_image)
+		m->plane.attach.flash.path = m->target;
+	else
+		m->plane.port = m->target;
 	m->mountpoint = realpath(argv[1], NULL);
 	if (!m->mountpoint)
 		return error_set(err, -errno, "folder %s: %s", argv[1],
@@ -281,7 +285,6 @@ int cmd_mount(int argc, char **argv)
 	if (r < 0) {
 		r = cli_fail(&cmd_mount_command, &err);
 	} else {
-		m.plane.attach.flash.path = m.target;
 		m.plane.attach.pack = &m.pack;
 		m.plane.attach.state_dir = m.state_dir;
 		m.plane.mountpoint = m.mountpoint;

@@ -41,7 +41,7 @@ int rework_take_option(struct rework_options *o, int c, char *value, struct erro
 	}
 	if (c == REWORK_BAUD) {
 		r = target_parse_number(value, 4000000, &n);
-		o->flash.baud = (unsigned)n;
+		o->baud = (unsigned)n;
 	} else if (c == REWORK_SIZE) {
 		r = target_parse_number(value, ROMFS_SIZE_MAX, &n);
 		o->flash.image_size = n;
@@ -70,6 +70,22 @@ struct opening {
 	struct rework *w;
 };
 
+static int make_link(const struct rework_options *o, struct rework *w)
+{
+	struct link_options options = {
+		.baud = o->baud,
+		.cancel_fd = task_cancel_fd(w->task),
+		.busy_wait_ms = BUSY_WAIT_MS,
+		.log = &w->log,
+	};
+	int r;
+
+	if (o->is_image)
+		return 0;
+	r = port_path_new(o->path, &options.port);
+	return r < 0 ? r : link_new(&options, &w->link);
+}
+
 static int run_attach(void *ctx, struct error *err)
 {
 	const struct opening *op = ctx;
@@ -80,7 +96,8 @@ static int run_attach(void *ctx, struct error *err)
 		.pack = &o->pack,
 		.ask = true};
 
-	options.flash.path = o->path;
+	options.flash.link = op->w->link;
+	options.flash.path = o->is_image ? o->path : NULL;
 	options.flash.cancel_fd = task_cancel_fd(op->w->task);
 	options.flash.busy_wait_ms = BUSY_WAIT_MS;
 	options.flash.log = &op->w->log;
@@ -91,6 +108,7 @@ static void close_all(struct rework *w)
 {
 	handover_done(&w->handover);
 	attached_clear(&w->attached);
+	link_free(w->link);
 	task_free(w->task);
 }
 
@@ -103,6 +121,8 @@ int rework_open(const struct rework_options *o, struct rework *w, struct error *
 	*w = (struct rework){.path = o->path, .command = o->command};
 	w->log = (struct log_sink){.write = log_to_stderr, .data = w};
 	r = task_new(&w->task, err);
+	if (r == 0 && make_link(o, w) < 0)
+		r = error_set(err, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = task_run(w->task, &work, err);
 	if (r < 0) {

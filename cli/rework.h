@@ -13,6 +13,8 @@
 struct rework_options {
 	const struct cli_command *command; /* who speaks */
 	struct flash_options flash;
+	bool is_image; /* `path` */
+	unsigned baud;
 	struct romfs_pack_options pack;
 	struct romfs_align aligns[REWORK_ALIGNS_MAX];
 	char *path, *state_dir; /* owned */
@@ -27,6 +29,7 @@ void rework_options_done(struct rework_options *o);
 
 struct rework {
 	struct task *task;
+	struct link *link; /* NULL: an image file */
 	struct attached attached;
 	struct handover handover;
 	struct flash_progress progress;

@@ -39,8 +39,12 @@ must_check int board_new(const struct board_env *env, const char *ident,
 /* Removes it from the registry. What still runs is killed. */
 void board_free(struct board *b);
 
-/* It is there, or there otherwise (other ttys, another policy). `dir`, which must be given where
- * it was away, is the board's from now on. */
+/* The line of ident.h, of what is about to be plugged in; "": it must be asked who it is. */
+void board_identify(struct board *b, const char *line);
+/* Whether it has a directory; one that was unplugged a moment ago still has. */
+bool board_has_dir(const struct board *b);
+/* It is there, or there otherwise (other ttys, another policy). `dir`, given where it has none,
+ * is the board's from now on. */
 void board_plug(struct board *b, const struct place *place, struct mount_dir *dir);
 void board_unplug(struct board *b);
 /* The end of the daemon: what is staged is written, for at most so long. */

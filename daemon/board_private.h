@@ -16,7 +16,7 @@ struct board_life {
 	struct store_memo memo;
 	enum board_phase phase;
 	bool ejected, ending; /* why it is not wanted, though it is plugged in */
-	bool again;	      /* ended only to be started anew */
+	bool killed;
 	struct process *process;
 	struct hostlink *link;
 	struct grant *grant;
@@ -29,14 +29,27 @@ struct board_life {
 	char gone_why[96];
 };
 
-/* board.c: what the process was is no more. */
+/* --- board.c --- */
+
+/* Does what is next; the board may be gone then. */
 void board_life_step(struct board_life *l);
+/* Whatever it was that kept it away: it is wanted, and may be asked what it is. */
+must_check int board_life_attach(struct board_life *l, struct error *err);
+/* Unmounts, and asks the process to end; kills it when it has had its time. `done` (may be NULL)
+ * is told what it answered. */
 void board_life_begin_end(struct board_life *l, bool finish, unsigned seconds,
 	board_done_fn done, void *ctx);
 void board_life_changed(struct board_life *l);
 void board_life_set_state(struct board_life *l, const char *state, const char *error);
+/* Writes the memo. */
 void board_life_remember(struct board_life *l);
+/* The process is of no use any more: it is killed, and what follows follows later. */
 void board_life_lost(struct board_life *l, const char *why);
 
-/* board_link.c: takes the socket; Start is under way when it returns. */
+/* The link is closed: the process has its time to end. */
+void board_life_closed(struct board_life *l, const char *why);
+
+/* --- board_link.c --- */
+
+/* Takes the socket; when the process answers, it is told to start. */
 must_check int board_link_open(struct board_life *l, int fd, struct error *err);

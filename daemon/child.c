@@ -25,22 +25,26 @@ struct child {
 
 /* --- between fork and exec: nothing that takes a lock, since another thread may hold it --- */
 
-static void write_number(char *end, unsigned long n)
+static void write_number(char *out, unsigned long n)
 {
-	do
-		*--end = (char)('0' + n % 10);
-	while (n /= 10);
+	unsigned long power = 1;
+
+	while (n / power >= 10)
+		power *= 10;
+	for (; power; power /= 10)
+		*out++ = (char)('0' + n / power % 10);
+	*out = '\0';
 }
 
-/* "LISTEN_PID=" and room for ten digits, those in front zeros. */
-#define LISTEN_PID_TEXT "LISTEN_PID=0000000000"
+#define LISTEN_PID "LISTEN_PID="
+#define PID_DIGITS 20u
 
 static void run_child(const struct child_options *o, char **env, char *listen_pid, int null)
 {
 	sigset_t none;
 
 	sigemptyset(&none);
-	write_number(listen_pid + sizeof(LISTEN_PID_TEXT) - 1, (unsigned long)getpid());
+	write_number(listen_pid + strlen(LISTEN_PID), (unsigned long)getpid());
 	if (dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
 		return;
 	if (o->stderr_fd >= 0 && dup2(o->stderr_fd, STDERR_FILENO) < 0)
@@ -93,7 +97,7 @@ static int make_env(const struct child_options *o, char *listen_pid, char *env[E
 static int start(const struct child_options *o, pid_t *out)
 {
 	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	char listen_pid[] = LISTEN_PID_TEXT;
+	char listen_pid[sizeof(LISTEN_PID) + PID_DIGITS] = LISTEN_PID;
 	char *env[ENV_MAX];
 	int r = make_env(o, listen_pid, env);
 	pid_t pid;

@@ -31,7 +31,7 @@ struct hostlink {
 	unsigned n_calls;
 	sd_event_source *pinger;
 	unsigned unanswered, signals;
-	bool is_hung;
+	bool speaks, is_hung;
 };
 
 /* --- what it tells --- */
@@ -136,6 +136,21 @@ static int on_disconnected(sd_bus_message *m, void *data, sd_bus_error *error)
 	return 1;
 }
 
+/* What is sent while it still says who it is arrives together with the end of that, which
+ * sd-bus does not notice, and where it takes no descriptors. */
+static int on_message(sd_bus_message *m, void *data, sd_bus_error *error)
+{
+	struct hostlink *l = data;
+
+	(void)m;
+	(void)error;
+	if (!l->speaks) {
+		l->speaks = true;
+		l->hooks.speaks(l->hooks.ctx);
+	}
+	return 0;
+}
+
 /* --- what it asks for --- */
 
 static int answer(sd_bus_message *m, int r, const struct error *err)
@@ -230,9 +245,11 @@ static int on_ping_time(sd_event_source *s, uint64_t usec, void *data)
 
 static int attach(struct hostlink *l, sd_event *event)
 {
-	int r = sd_bus_add_object_vtable(
-		l->bus, NULL, BUS_HOST_PATH, BUS_HOST, host_vtable, l);
+	int r = sd_bus_add_filter(l->bus, NULL, on_message, l);
 
+	if (r >= 0)
+		r = sd_bus_add_object_vtable(
+			l->bus, NULL, BUS_HOST_PATH, BUS_HOST, host_vtable, l);
 	if (r >= 0)
 		r = sd_bus_match_signal(l->bus, NULL, NULL, BUS_CONTROL_PATH, BUS_CONTROL,
 			"Board", on_board, l);

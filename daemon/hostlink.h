@@ -26,6 +26,8 @@ struct told_board {
  * as they were. */
 
 struct hostlink_hooks {
+	/* Its first message is there: calls may be made now, not before. */
+	void (*speaks)(void *ctx);
 	void (*told_board)(void *ctx, const struct told_board *told);
 	/* Fills in what the signal says over what is known; NULL: it is one too many. */
 	struct board_partition *(*partition)(void *ctx, unsigned number);

@@ -6,6 +6,7 @@
  * Loop thread only; never waits. */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 #include <systemd/sd-event.h>
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "daemon/fusermount.h"
+#include "daemon/mountcall.h"
 
 enum stage { NOTHING, MOUNTING, MOUNTED, UNMOUNTING };
 
@@ -25,6 +26,7 @@ struct mountpoint {
 	struct mountpoint_request request;
 	char source[80];
 	struct fusermount *fusermount;
+	struct mountcall *call;
 	void (*idle)(void *ctx);
 	void *ctx;
 };
@@ -52,6 +54,7 @@ void mountpoint_free(struct mountpoint *m)
 	if (!m)
 		return;
 	fusermount_free(m->fusermount);
+	mountcall_free(m->call);
 	closep(&m->under);
 	free(m->path);
 	free(m);
@@ -70,6 +73,11 @@ const char *mountpoint_path(const struct mountpoint *m)
 bool mountpoint_is_idle(const struct mountpoint *m)
 {
 	return m->stage == NOTHING;
+}
+
+bool mountpoint_is_mounted(const struct mountpoint *m)
+{
+	return m->stage == MOUNTED;
 }
 
 /* --- the directory --- */
@@ -133,14 +141,36 @@ static void on_unmounted(struct mountpoint *m)
 	m->idle(m->ctx);
 }
 
-static void on_fusermount_unmounted(void *ctx, int fd, const char *text)
+static void forget_errand(struct mountpoint *m)
+{
+	fusermount_free(TAKE_PTR(m->fusermount));
+	mountcall_free(TAKE_PTR(m->call));
+}
+
+static void on_errand_unmounted(void *ctx, int fd, const char *text)
 {
 	struct mountpoint *m = ctx;
 
 	(void)fd;
 	(void)text; /* the user may have been first; what is still mounted shows by rmdir */
-	fusermount_free(TAKE_PTR(m->fusermount));
+	forget_errand(m);
 	on_unmounted(m);
+}
+
+/* Nobody listens: this is no system of systemd's, or the unit is not installed. */
+static bool is_nobody(int r)
+{
+	return r == -ENOENT || r == -ECONNREFUSED;
+}
+
+static int unmount_by_helper(struct mountpoint *m)
+{
+	struct mountcall_request request = {.path = m->path};
+
+	if (!m->way->helper)
+		return -ENOENT;
+	return mountcall_start(m->way->event, m->way->helper, &request, on_errand_unmounted, m,
+		&m->call, NULL);
 }
 
 static void start_unmount(struct mountpoint *m)
@@ -149,15 +179,17 @@ static void start_unmount(struct mountpoint *m)
 	int r;
 
 	m->stage = UNMOUNTING;
-	if (m->way->fusermount) {
+	if (m->way->fusermount)
 		r = fusermount_start(m->way->event, m->way->fusermount, NULL, m->path,
-			on_fusermount_unmounted, m, &m->fusermount, NULL);
-		if (r < 0)
-			on_unmounted(m);
+			on_errand_unmounted, m, &m->fusermount, NULL);
+	else
+		r = unmount_by_helper(m);
+	if (r >= 0)
 		return;
+	if (!m->way->fusermount && is_nobody(r)) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", m->dirfd, m->name);
+		(void)umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
 	}
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", m->dirfd, m->name);
-	(void)umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
 	on_unmounted(m);
 }
 
@@ -185,11 +217,11 @@ static void on_mounted(struct mountpoint *m, int fd, const char *text)
 	tell(m, 0, fd, "");
 }
 
-static void on_fusermount_mounted(void *ctx, int fd, const char *text)
+static void on_errand_mounted(void *ctx, int fd, const char *text)
 {
 	struct mountpoint *m = ctx;
 
-	fusermount_free(TAKE_PTR(m->fusermount));
+	forget_errand(m);
 	on_mounted(m, fd, text);
 }
 
@@ -203,7 +235,7 @@ static void mount_by_fusermount(struct mountpoint *m)
 		"rw,nosuid,nodev,noexec,default_permissions,subtype=romount,fsname=%s",
 		m->source);
 	if (fusermount_start(m->way->event, m->way->fusermount, options, m->path,
-		    on_fusermount_mounted, m, &m->fusermount, &err) < 0)
+		    on_errand_mounted, m, &m->fusermount, &err) < 0)
 		on_mounted(m, -1, err.text);
 }
 
@@ -229,6 +261,22 @@ static void mount_by_kernel(struct mountpoint *m)
 		on_mounted(m, TAKE_FD(fd), "");
 }
 
+static void mount_by_root(struct mountpoint *m)
+{
+	struct mountcall_request request = {.source = m->source, .path = m->path,
+		.uid = m->request.uid, .gid = m->request.gid};
+	struct error err = {0};
+	int r = -ENOENT;
+
+	if (m->way->helper)
+		r = mountcall_start(m->way->event, m->way->helper, &request, on_errand_mounted,
+			m, &m->call, &err);
+	if (is_nobody(r))
+		mount_by_kernel(m);
+	else if (r < 0)
+		on_mounted(m, -1, err.text);
+}
+
 static void start_mount(struct mountpoint *m)
 {
 	struct error err = {0};
@@ -241,7 +289,7 @@ static void start_mount(struct mountpoint *m)
 	} else if (m->way->fusermount) {
 		mount_by_fusermount(m);
 	} else {
-		mount_by_kernel(m);
+		mount_by_root(m);
 	}
 }
 
@@ -280,10 +328,19 @@ void mountpoint_unmount(struct mountpoint *m)
 
 struct stale {
 	struct fusermount *fusermount;
+	struct mountcall *call;
 	char *path;
 	void (*done)(void *ctx, const char *path);
 	void *ctx;
 };
+
+static void stale_free(struct stale *s)
+{
+	fusermount_free(s->fusermount);
+	mountcall_free(s->call);
+	free(s->path);
+	free(s);
+}
 
 static void on_stale_unmounted(void *ctx, int fd, const char *text)
 {
@@ -292,25 +349,35 @@ static void on_stale_unmounted(void *ctx, int fd, const char *text)
 	(void)fd;
 	(void)text;
 	s->done(s->ctx, s->path);
-	fusermount_free(s->fusermount);
-	free(s->path);
-	free(s);
+	stale_free(s);
+}
+
+static int start_stale(struct stale *s, const struct mount_way *way, struct error *err)
+{
+	struct mountcall_request request = {.path = s->path};
+
+	if (way->fusermount)
+		return fusermount_start(way->event, way->fusermount, NULL, s->path,
+			on_stale_unmounted, s, &s->fusermount, err);
+	return mountcall_start(way->event, way->helper, &request, on_stale_unmounted, s,
+		&s->call, err);
+}
+
+static int detach_by_kernel(const char *path, struct error *err)
+{
+	if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+		return 0;
+	return error_set(err, -errno, "cannot unmount %s, which an earlier romountd has left: %m",
+		path);
 }
 
 int mountpoint_detach_stale(const struct mount_way *way, const char *path,
 	void (*done)(void *ctx, const char *path), void *ctx, struct error *err)
 {
+	struct error why = {0};
 	struct stale *s;
-	int r;
+	int r = -ENOENT;
 
-	if (!way->fusermount) {
-		r = umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
-		if (r < 0)
-			return error_set(err, r, "cannot unmount %s, which an earlier romountd "
-				"has left: %s", path, strerror(-r));
-		done(ctx, path);
-		return 0;
-	}
 	s = calloc(1, sizeof(*s));
 	if (s)
 		s->path = strdup(path);
@@ -320,11 +387,15 @@ int mountpoint_detach_stale(const struct mount_way *way, const char *path,
 	}
 	s->done = done;
 	s->ctx = ctx;
-	r = fusermount_start(way->event, way->fusermount, NULL, path, on_stale_unmounted, s,
-		&s->fusermount, err);
-	if (r < 0) {
-		free(s->path);
-		free(s);
-	}
+	if (way->fusermount || way->helper)
+		r = start_stale(s, way, &why);
+	if (r >= 0)
+		return 0;
+	stale_free(s);
+	if (way->fusermount || !is_nobody(r))
+		return error_set(err, r, "%s", why.text);
+	r = detach_by_kernel(path, err);
+	if (r == 0)
+		done(ctx, path);
 	return r;
 }

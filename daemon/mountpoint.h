@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One partition's mount point in a board's directory: made, mounted, unmounted, removed. By
- * mount(2) in system mode, by fusermount3 (a process that is waited for by its events) in user
- * mode. What is mounted is never looked at: that would wait for whoever serves it.
+ * romount-mount in system mode, or by mount(2) where systemd has no such unit; by fusermount3 in
+ * user mode. What is mounted is never looked at: that would wait for whoever serves it.
  *
  * Loop thread only; never waits. */
 #pragma once
@@ -14,7 +14,8 @@
 
 struct mount_way {
 	sd_event *event;
-	char *fusermount; /* absolute; NULL: mount(2) */
+	char *fusermount;   /* absolute; NULL: mount(2) */
+	const char *helper; /* the socket of romount-mount; NULL: none */
 };
 
 struct mountpoint;
@@ -33,6 +34,7 @@ void mountpoint_free(struct mountpoint *m);
 unsigned mountpoint_number(const struct mountpoint *m);
 const char *mountpoint_path(const struct mountpoint *m);
 bool mountpoint_is_idle(const struct mountpoint *m);
+bool mountpoint_is_mounted(const struct mountpoint *m);
 
 struct mountpoint_request {
 	uid_t uid; /* whose files they are; nobody else gets in */

@@ -9,11 +9,12 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-#include "daemon/mounttable.h"
 #include "daemon/registry.h"
 #include "daemon/textfile.h"
 #include "util/io.h"
+#include "util/mounttable.h"
 
+#define HELPER_SOCKET "/run/romount/mount.socket" /* of romount-mount.socket */
 #define NUMBER_MAX 99u
 #define FUSE_TYPE "fuse.romount"
 
@@ -159,6 +160,8 @@ static int open_root(struct mount_root *r, const char *path, bool user_mode, str
 			r->path);
 	if (x >= 0 && user_mode)
 		x = find_fusermount(&r->way.fusermount, err);
+	if (!user_mode)
+		r->way.helper = HELPER_SOCKET;
 	return MIN(x, 0);
 }
 
@@ -341,7 +344,7 @@ static int open_dir(struct mount_root *r, const char *name, const char *path, bo
 	_cleanup_close_ int fd = -1;
 	struct stat st;
 
-	if (!made && mounttable_has(path))
+	if (!made && mounttable_has("/proc", path))
 		return error_set(err, -EEXIST, "something is mounted at %s", path);
 	fd = openat(r->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
@@ -464,7 +467,7 @@ static void remove_all_left(struct mount_root *r)
 			path = NULL;
 			continue;
 		}
-		if (!mounttable_has(path))
+		if (!mounttable_has("/proc", path))
 			remove_left(r, e->d_name);
 	}
 }
@@ -508,7 +511,7 @@ void mount_root_clean(struct mount_root *r, void (*done)(void *ctx), void *ctx)
 	r->cleaned = done;
 	r->cleaned_ctx = ctx;
 	r->cleaning = 1; /* until all have been found */
-	x = mounttable_each(on_mount, r);
+	x = mounttable_each("/proc", on_mount, r);
 	if (x < 0)
 		log_to(r->log, LOG_WARNING, "cannot tell what is mounted: %s", strerror(-x));
 	check_cleaned(r);

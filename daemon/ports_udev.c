@@ -181,13 +181,21 @@ bool ports_udev_is_settled(struct ports_udev *u, const struct udev_tty *t)
 
 /* --- what happens ---------------------------------------------------------------------- */
 
+static bool is_of_this_plug(const struct ports_udev *u, struct udev_device *device)
+{
+	const struct udev_tty *t = find(u, udev_device_get_syspath(device));
+	const char *plugged = udev_device_get_property_value(device, "USEC_INITIALIZED");
+
+	return !t || !plugged || !strcmp(t->plugged, plugged);
+}
+
 static void handle(struct ports_udev *u, struct udev_device *device)
 {
 	const char *action = udev_device_get_action(device);
 	const char *syspath = udev_device_get_syspath(device);
 
-	/* It was away, even if it is there again by now. */
-	if (action && !strcmp(action, "remove"))
+	/* It was away, even if it is there again by now; unless we know of a later plug. */
+	if (action && !strcmp(action, "remove") && is_of_this_plug(u, device))
 		forget(u, syspath);
 	look(u, syspath);
 }

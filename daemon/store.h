@@ -7,6 +7,7 @@
 #pragma once
 
 #include "daemon/registry.h"
+#include "fuse/portident.h"
 #include "util/error.h"
 
 struct store;
@@ -27,7 +28,7 @@ const char *store_root(const struct store *s);
 /* What romountd remembers of a board, in IDENT/board. */
 struct store_memo {
 	char name[BOARD_NAME_MAX + 1]; /* of its folder; "" */
-	char identity[PLACE_TEXT * 2];
+	char identity[PORTIDENT_SIZE];
 	char usb[16]; /* "2e8a:0005" or "" */
 	char serial[PLACE_TEXT], port[PLACE_TEXT], id_path[PLACE_TEXT];
 	char machine[BOARD_TEXT], firmware[BOARD_TEXT], unique_id[BOARD_TEXT];

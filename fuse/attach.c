@@ -94,6 +94,16 @@ static int lock_state(struct attaching *at, const char *key, struct error *err)
 	return r;
 }
 
+/* A port's name is the last resort: another board may be there the next time. */
+static void name_board(
+	const struct attaching *at, const struct dev_board_info *info, char key[STATE_KEY_SIZE])
+{
+	const char *given = at->o->identity;
+
+	state_key_board(info->unique_id, info->machine,
+		given && given[0] ? given : link_port(at->o->flash.link)->name, key);
+}
+
 static int open_state(struct attaching *at, struct error *err)
 {
 	const struct dev_board_info *info = flash_board(at->a->flash);
@@ -102,7 +112,7 @@ static int open_state(struct attaching *at, struct error *err)
 	char key[STATE_KEY_SIZE];
 
 	if (info) {
-		state_key_board(info->unique_id, info->machine, path, key);
+		name_board(at, info, key);
 	} else {
 		real = realpath(path, NULL);
 		if (!real)
@@ -437,7 +447,7 @@ static const char *why_not_for_this(
 	if (strcmp(was->board, is->board) != 0 || was->partition != is->partition)
 		return "the staged changes were made for another partition";
 	if (was->size == is->size ||
-		(at->o->flash.is_image && was->size < is->size && !intent))
+		(!at->o->flash.link && was->size < is->size && !intent))
 		return NULL;
 	return "this partition had another size when the changes were staged";
 }
@@ -542,7 +552,7 @@ static int check_image_file(const struct attaching *at, struct error *err)
 	size_t n = (size_t)MIN(sizeof(head), at->f->geometry.size), i;
 	int r;
 
-	if (!at->o->flash.is_image || at->a->base.image->status != ROMFS_NOT_ROMFS)
+	if (at->o->flash.link || at->a->base.image->status != ROMFS_NOT_ROMFS)
 		return 0;
 	r = mirror_read(at->f->mirror, 0, head, n);
 	for (i = 0; i < n && r == 0; i++)
@@ -568,7 +578,7 @@ static const struct dev_geometry *find_memo(struct attaching *at, struct portmem
 	if (at->o->ask || !at->identity[0] ||
 		portmemo_read(at->root, at->identity, o->partition, memo) < 0)
 		return NULL;
-	state_key_board(memo->board.unique_id, memo->board.machine, o->path, key);
+	name_board(at, &memo->board, key);
 	g = portmemo_partition(memo, o->partition);
 	if (strcmp(key, memo->key) != 0 || !g || g->kind == DEV_TARGET_READONLY)
 		return NULL;
@@ -623,7 +633,7 @@ static void remember(struct attaching *at)
 		memo.known = *known;
 
 	snprintf(memo.identity, sizeof(memo.identity), "%s", at->identity);
-	state_key_board(memo.board.unique_id, memo.board.machine, at->o->flash.path, memo.key);
+	name_board(at, &memo.board, memo.key);
 	if (portmemo_write(at->root, &memo, at->o->flash.partition, &err) < 0)
 		log_to(at->o->flash.log, LOG_WARNING, "%s", err.text);
 }
@@ -644,7 +654,7 @@ static int ask_board(struct attaching *at, struct error *err)
 	if (r == 0)
 		r = load(at, err);
 	/* A file is copied in no time, and then it may change under us as it likes. */
-	if (r == 0 && o->is_image && !flash_is_mixed(a->flash))
+	if (r == 0 && !o->link && !flash_is_mixed(a->flash))
 		r = flash_fetch(a->flash, 0, MAX(base_used_end(&a->base), 512u), err);
 	if (r == 0)
 		r = check_image_file(at, err);
@@ -679,6 +689,8 @@ static int attach_somehow(struct attaching *at, struct error *err)
 		at->f = NULL;
 		r = start(at, err);
 	}
+	if (r == 0 && at->o->only_memory)
+		r = error_set(err, -ENODATA, "the board has to be asked what it holds: 'romount attach'");
 	return r < 0 ? r : ask_board(at, err);
 }
 
@@ -687,9 +699,13 @@ static int identify(struct attaching *at, struct error *err)
 	const struct attach_options *o = at->o;
 	int r = state_root(o->state_dir, &at->root, err);
 
-	if (r < 0 || o->flash.is_image)
+	if (r < 0 || !o->flash.link)
 		return r;
-	r = portident_of(SYSFS, o->flash.path, o->id, at->identity);
+	if (o->identity) {
+		snprintf(at->identity, sizeof(at->identity), "%s", o->identity);
+		return 0;
+	}
+	r = portident_of(SYSFS, link_port(o->flash.link)->name, o->id, at->identity);
 	if (r == -EINVAL)
 		return error_set(err, r, "'%s' is no name for a board", o->id);
 	if (r < 0)
@@ -699,6 +715,8 @@ static int identify(struct attaching *at, struct error *err)
 
 int attach(const struct attach_options *options, struct attached *out, struct error *err)
 {
+	const struct flash_options *flash = &options->flash;
+	const char *name = flash->link ? link_port(flash->link)->name : flash->path;
 	struct attaching at = {.o = options, .a = out};
 	int r, r2;
 
@@ -715,7 +733,7 @@ int attach(const struct attach_options *options, struct attached *out, struct er
 	}
 	if (r < 0) {
 		attached_clear(out);
-		return name_port(err, r, options->flash.path);
+		return name_port(err, r, name);
 	}
 	flash_set_base(out->flash, &out->base);
 	folder_recount(out->folder);

@@ -7,8 +7,8 @@
  * If they no longer fit, they are laid out as plain files (held.h) and reported; flash is
  * shown as it is, and nothing is written to it before the user writes.
  *
- * Blocking, and started before there is a loop or a worker; by the thread that will run the
- * loop. */
+ * Blocking; by any thread, as long as no other one uses what comes of it: the loop's and the
+ * worker's do afterwards. */
 #pragma once
 
 #include "fuse/base.h"
@@ -20,7 +20,12 @@ struct attach_options {
 	const char *state_dir; /* NULL: as the environment says */
 	const struct romfs_pack_options *pack; /* must outlive the folder */
 	const char *id; /* the user's name for what is at the port; NULL: as USB tells */
-	bool ask;	/* the board, also where memory would do */
+	/* What is at the port, as portident_of makes it, where somebody else has found that out
+	 * ("": nobody could); it names the state directory of a board without a unique id, too.
+	 * NULL: found out here, by the port's name, which is a path then. */
+	const char *identity;
+	bool ask; /* the board, also where memory would do */
+	bool only_memory; /* -ENODATA where the board would have to be asked */
 };
 
 struct attached {

@@ -4,11 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #include "fuse/commit.h"
 #include "fuse/handover.h"
-#include "fuse/portwait.h"
 
 #define RETRY_MIN_MS 2000u
 #define RETRY_MAX_MS 600000u
@@ -21,7 +19,7 @@ struct committer {
 	struct commit *running;
 	struct flash_progress progress;
 	sd_event_source *timer;	 /* quiet or retry, whichever is due */
-	sd_event_source *watch;	 /* events of the port, after a failure */
+	struct port_waker waker; /* after a failure */
 	bool armed;
 	uint64_t first_change_us; /* of what is not on flash yet; 0: nothing */
 	uint64_t last_change_us;
@@ -121,12 +119,25 @@ static void arm(struct committer *c, uint64_t at_us)
 		log_to(c->o.log, LOG_ERR, "no timer for the next commit: %s", strerror(-r));
 }
 
+static void stop_watching(struct committer *c)
+{
+	if (c->o.port)
+		port_unwatch(c->o.port, &c->waker);
+}
+
 static void disarm(struct committer *c)
 {
 	c->armed = false;
 	if (c->timer)
 		(void)sd_event_source_set_enabled(c->timer, SD_EVENT_OFF);
-	c->watch = sd_event_source_disable_unref(c->watch);
+	stop_watching(c);
+}
+
+static void on_port(void *ctx)
+{
+	struct committer *c = ctx;
+
+	arm(c, now_us(c) + APPEARED_MS * 1000);
 }
 
 int committer_new(const struct committer_options *options, struct committer **out)
@@ -136,6 +147,7 @@ int committer_new(const struct committer_options *options, struct committer **ou
 	if (!c)
 		return -ENOMEM;
 	c->o = *options;
+	c->waker = (struct port_waker){.wake = on_port, .ctx = c};
 	c->handover = (struct handover){
 		.folder = options->folder, .flash = options->flash, .base = options->base};
 	*out = c;
@@ -165,7 +177,7 @@ void committer_free(struct committer *c)
 		return;
 	answer(c, UINT64_MAX, -ECANCELED);
 	sd_event_source_disable_unref(c->timer);
-	sd_event_source_disable_unref(c->watch);
+	stop_watching(c);
 	sd_event_source_disable_unref(c->idle);
 	handover_done(&c->handover);
 	free(c);
@@ -223,35 +235,6 @@ void committer_kick(struct committer *c)
 		start(c);
 }
 
-static int on_port_event(sd_event_source *s, int fd, uint32_t events, void *data)
-{
-	struct committer *c = data;
-
-	(void)s;
-	(void)events;
-	if (portwait_seen(fd, c->o.port))
-		arm(c, now_us(c) + APPEARED_MS * 1000);
-	return 0;
-}
-
-/* The port's own events say when another attempt is worth it; the timer is for all else. */
-static void watch_port(struct committer *c)
-{
-	int fd, r;
-
-	if (!c->o.port || c->watch)
-		return;
-	fd = portwait_watch(c->o.port);
-	r = fd < 0 ? fd
-		   : sd_event_add_io(c->o.event, &c->watch, fd, EPOLLIN, on_port_event, c);
-	if (r < 0) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	(void)sd_event_source_set_io_fd_own(c->watch, true);
-}
-
 /* An attempt stops the board's program: none is made where nothing but the user can help.
  * A full disk fails before the port is opened, and may have room again at any time; a tree
  * that does not fit the partition is refused when it is written. */
@@ -270,7 +253,10 @@ static void failed(struct committer *c, int r, const struct error *err, uint64_t
 		snprintf(c->err.text, sizeof(c->err.text), "%s", strerror(-r));
 	c->retry_ms = c->retry_ms ? MIN(c->retry_ms * 2, RETRY_MAX_MS) : RETRY_MIN_MS;
 	if (heals_by_itself(r) || handover_is_open(&c->handover)) {
-		watch_port(c);
+		/* What others do at the port says when another attempt is worth it; the timer
+		 * is for all else. */
+		if (c->o.port && port_watch(c->o.port, c->o.event, &c->waker) < 0)
+			log_to(c->o.log, LOG_DEBUG, "%s cannot be watched", c->o.port->name);
 		arm(c, now_us(c) + (uint64_t)c->retry_ms * 1000);
 	}
 	c->o.notify(c->o.ctx);

@@ -21,7 +21,7 @@ struct committer_options {
 	struct base *base; /* replaced after each commit */
 	struct worker *worker;
 	sd_event *event;
-	const char *port;    /* NULL for an image file */
+	struct port *port;   /* NULL for an image file */
 	unsigned quiet_ms;   /* commit after this long without a change */
 	unsigned quiet_max_ms; /* or this long after the first one */
 	unsigned idle_ms; /* blocks are erased ahead after this long without one; 0: never */

@@ -19,7 +19,6 @@
 int flash_new(const struct flash_options *options, struct flash **out)
 {
 	_cleanup_(flash_freep) struct flash *f = calloc(1, sizeof(*f));
-	int r;
 
 	if (!f)
 		return -ENOMEM;
@@ -29,13 +28,12 @@ int flash_new(const struct flash_options *options, struct flash **out)
 	if (f->event_fd < 0)
 		return -errno;
 	atomic_init(&f->proven, true);
-	f->path = strdup(options->path);
-	if (!f->path)
-		return -ENOMEM;
+	if (!options->link) {
+		f->path = strdup(options->path);
+		if (!f->path)
+			return -ENOMEM;
+	}
 	f->options.path = f->path;
-	r = options->is_image ? 0 : portguard_new(f->path, &f->guard);
-	if (r < 0)
-		return r;
 	*out = TAKE_PTR(f);
 	return 0;
 }
@@ -47,7 +45,6 @@ void flash_free(struct flash *f)
 	flash_rest(f);
 	dev_target_free(f->target);
 	flash_settled(f);
-	portguard_free(f->guard);
 	wear_free(f->wear);
 	free(f->asked);
 	if (f->event_fd >= 0)
@@ -82,11 +79,11 @@ static int meet_again(struct flash *f, const struct dev_board_info *info, struct
 		return error_set(err, -ENODEV,
 			"%s: another board answers there now (id %s instead of %s); attach the "
 			"first one again, or unmount",
-			f->path, info->unique_id, f->board.unique_id);
+			flash_name(f), info->unique_id, f->board.unique_id);
 	if (!is_same_partition(&f->target->geometry, &f->geometry))
 		return error_set(err, -ENODEV,
 			"%s: partition rom%u has changed its geometry; unmount and mount again",
-			f->path, f->options.partition);
+			flash_name(f), f->options.partition);
 	if (info && f->recalled && !is_same_firmware(info, &f->board))
 		flash_drop_memo(f);
 	f->recalled = false;
@@ -123,7 +120,8 @@ void flash_recall(struct flash *f, const struct portmemo *memo,
 
 const struct dev_known *flash_known(struct flash *f)
 {
-	if (f->session && dev_session_known(f->session, &f->known) == 0)
+	if (f->options.link &&
+		link_known(f->options.link, f->options.partition, &f->known) == 0)
 		f->has_known = true;
 	return f->has_known ? &f->known : NULL;
 }
@@ -140,67 +138,53 @@ int flash_set_memo(struct flash *f, const char *root, const char *identity)
 	return f->memo_root && f->memo_identity ? 0 : -ENOMEM;
 }
 
-static int open_board(struct flash *f, struct error *err)
+static int open_image(struct flash *f, struct error *err)
 {
-	const struct dev_session_options options = {
-		.baud = f->options.baud,
-		.cancel_fd = f->options.cancel_fd,
-		.log = f->options.log,
-		.known = flash_known(f),
-	};
-	int r;
-
-	portguard_enter(f->guard);
-	r = dev_session_open(f->path, &options, &f->session, err);
-	if (r < 0) {
-		portguard_leave(f->guard);
-		return r;
-	}
-	return dev_session_target(f->session, f->options.partition, &f->target, err);
-}
-
-static int open_once(struct flash *f, struct error *err)
-{
-	int r;
-
 	error_clear(err);
-	if (f->options.is_image)
-		return dev_image_open(f->path, f->options.image_size, true, &f->target, err);
-	r = open_board(f, err);
-	/* To whoever reads a file, that would say that there is no such file. */
-	return r == -ENOENT ? -ENODEV : r;
+	return dev_image_open(f->path, f->options.image_size, true, &f->target, err);
 }
 
-static int open_target(struct flash *f, unsigned busy_wait_ms, struct error *err)
+static int wait_for_image(struct flash *f, unsigned busy_wait_ms, struct error *err)
 {
 	deadline_t deadline = deadline_in(busy_wait_ms);
 	_cleanup_close_ int watch = portwait_watch(f->path);
-	int r = open_once(f, err);
+	int r = open_image(f, err);
 
 	if (r == -EBUSY && watch >= 0 && busy_wait_ms)
 		log_to(f->options.log, LOG_NOTICE, "waiting up to %u s: %s",
 			busy_wait_ms / 1000, err->text);
 	while (r == -EBUSY && watch >= 0 && busy_wait_ms &&
 		portwait_next(watch, f->path, f->options.cancel_fd, deadline) == 0)
-		r = open_once(f, err);
+		r = open_image(f, err);
 	return r;
 }
 
-static int connect_within(struct flash *f, unsigned busy_wait_ms, struct error *err)
+/* Of a session that another partition has ended. */
+static void drop_target(struct flash *f)
 {
+	dev_target_free(f->target);
+	f->target = NULL;
+	f->trusted = false;
+}
+
+static int connect(struct flash *f, bool wait, struct error *err)
+{
+	const struct flash_options *o = &f->options;
 	struct error ignored = {0};
 	int r;
 
-	if (f->target)
-		return 0;
 	if (!err)
 		err = &ignored;
-	r = open_target(f, busy_wait_ms, err);
+	if (f->target && o->link && !link_holds(o->link, o->partition))
+		drop_target(f);
+	if (f->target)
+		return 0;
+	r = o->link ? link_connect(o->link, o->partition, flash_known(f), wait, &f->target, err)
+		    : wait_for_image(f, wait ? o->busy_wait_ms : 0, err);
 	if (r == 0)
-		r = learn(f, f->session ? dev_session_info(f->session) : NULL, err);
+		r = learn(f, o->link ? link_board(o->link) : NULL, err);
 	if (r < 0) {
-		dev_target_free(f->target);
-		f->target = NULL;
+		drop_target(f);
 		(void)!flash_disconnect(f, NULL);
 	}
 	return r;
@@ -208,29 +192,23 @@ static int connect_within(struct flash *f, unsigned busy_wait_ms, struct error *
 
 int flash_connect(struct flash *f, struct error *err)
 {
-	return connect_within(f, f->options.busy_wait_ms, err);
+	return connect(f, true, err);
 }
 
 int flash_try_connect(struct flash *f, struct error *err)
 {
-	return connect_within(f, 0, err);
+	return connect(f, false, err);
 }
 
 int flash_disconnect(struct flash *f, struct error *err)
 {
-	struct dev_session *s = f->session;
-	int r;
+	const struct flash_options *o = &f->options;
 
 	f->trusted = false;
-	if (!s)
+	if (!o->link)
 		return 0;
-	(void)flash_known(f); /* for the next one */
-	dev_target_free(f->target);
-	f->target = NULL;
-	f->session = NULL;
-	r = dev_session_close(s, err);
-	portguard_leave(f->guard);
-	return r;
+	drop_target(f);
+	return link_disconnect(o->link, o->partition, err);
 }
 
 void flash_rest(struct flash *f)
@@ -246,7 +224,7 @@ void flash_rest(struct flash *f)
 
 bool flash_is_resting(const struct flash *f)
 {
-	return !f->session && !f->stored;
+	return !flash_is_connected(f) && !f->stored;
 }
 
 void flash_note_read(struct flash *f)
@@ -266,12 +244,19 @@ void flash_has_news(struct flash *f)
 
 bool flash_is_connected(const struct flash *f)
 {
-	return f->session != NULL;
+	const struct flash_options *o = &f->options;
+
+	return o->link && f->target && link_holds(o->link, o->partition);
 }
 
 const struct log_sink *flash_log(const struct flash *f)
 {
 	return f->options.log;
+}
+
+const char *flash_name(const struct flash *f)
+{
+	return f->options.link ? link_port(f->options.link)->name : f->path;
 }
 
 const struct dev_geometry *flash_geometry(const struct flash *f)
@@ -303,7 +288,7 @@ struct romfs_geometry flash_romfs_geometry(const struct flash *f)
 
 const struct dev_board_info *flash_board(const struct flash *f)
 {
-	return f->options.is_image ? NULL : &f->board;
+	return f->options.link ? &f->board : NULL;
 }
 
 void flash_set_mirror(struct flash *f, struct mirror *m)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The flash of one partition as the worker sees it: the way to the board (a session that is
- * opened when something is to be done and closed when nothing is), the mirror that is filled
+/* The flash of one partition as the worker sees it: the way to the board (link.h: a session
+ * that is opened when something is to be done and closed when nothing is), the mirror that is filled
  * through it, and what each erase block holds while a commit is under way.
  *
  * For one thread at a time: whoever attaches, then the worker. Blocking; every wait ends by a
@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "fuse/base.h"
+#include "fuse/link.h"
 #include "fuse/mirror.h"
 #include "fuse/wear.h"
 #include "libdev/session.h"
@@ -19,13 +20,14 @@
 #include "util/log.h"
 
 struct flash_options {
-	const char *path; /* a serial port, or an image file */
-	bool is_image;
-	unsigned partition;
+	struct link *link; /* to the board; the caller's, must outlive the flash. NULL: a file */
+	const char *path;  /* of an image file; NULL for a board */
 	uint64_t image_size; /* of an image file to grow; 0: as it is */
-	unsigned baud;
+	unsigned partition;
 	int cancel_fd;
-	unsigned busy_wait_ms; /* how long to wait for a port that somebody holds */
+	/* How long to wait for an image file that somebody holds, or for the state directory;
+	 * a link has its own. */
+	unsigned busy_wait_ms;
 	const struct log_sink *log;
 };
 
@@ -59,6 +61,7 @@ bool flash_was_read(struct flash *f);
 void flash_has_news(struct flash *f);
 
 const struct log_sink *flash_log(const struct flash *f);
+const char *flash_name(const struct flash *f); /* of the port, or of the image file */
 
 /* Known since the first connect, or flash_recall; constant then. */
 const struct dev_geometry *flash_geometry(const struct flash *f);

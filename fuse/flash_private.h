@@ -3,7 +3,6 @@
 #pragma once
 
 #include "fuse/flash.h"
-#include "fuse/portguard.h"
 #include "libdev/known.h"
 
 /* What a unit of flash holds, the strangest last. UNSEEN: neither of what we know, but the
@@ -12,9 +11,7 @@ enum block_state { BLOCK_UNSEEN, BLOCK_BASE, BLOCK_BLANK, BLOCK_NEXT, BLOCK_UNKN
 
 struct flash {
 	struct flash_options options;
-	char *path;
-	struct portguard *guard;     /* NULL: an image file */
-	struct dev_session *session; /* NULL: closed, or an image file */
+	char *path; /* of an image file; NULL: a board */
 	struct dev_target *target;
 	struct dev_board_info board;
 	struct dev_geometry geometry;

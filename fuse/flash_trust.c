@@ -211,7 +211,8 @@ static int compare_for_trust(struct flash *f, unsigned *differs, struct error *e
 
 	/* While it is in doubt what flash shows, what the mirror knows is all there is to tell
 	 * ours from another's. */
-	if (!f->doubtful && f->guard && portguard_alone(f->guard))
+	if (!f->doubtful && f->options.link &&
+		link_alone(f->options.link, f->options.partition))
 		return compare_meta(f, count_difference, differs, err);
 	r = flash_compare_known(f,
 		f->doubtful ? f->geometry.size : flash_used_end(f, f->base),
@@ -263,8 +264,8 @@ bool flash_is_stale(const struct flash *f)
 
 void flash_vouch(struct flash *f)
 {
-	if (f->guard)
-		portguard_reset(f->guard);
+	if (f->options.link)
+		link_vouch(f->options.link, f->options.partition);
 }
 
 void flash_set_base(struct flash *f, const struct base *base)

@@ -5,7 +5,9 @@
 #include "fuse/attach.h"
 
 struct plane_options {
-	struct attach_options attach;
+	struct attach_options attach; /* without the link */
+	const char *port;	      /* NULL: an image file */
+	unsigned baud;
 	const char *mountpoint;
 	unsigned quiet_ms;
 	unsigned idle_ms; /* committer.h */

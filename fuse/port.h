@@ -4,8 +4,10 @@
  * it, or by asking romountd (port_host.c).
  *
  * open, closed, alone, reset and wait are for one thread at a time (whoever attaches, then the
- * worker); wake is set by the loop's thread before that. */
+ * worker); watching is the loop's thread's. */
 #pragma once
+
+#include <systemd/sd-event.h>
 
 #include "libdev/transport.h"
 
@@ -23,20 +25,33 @@ struct port_ops {
 	void (*reset)(struct port *p);
 	/* After -EBUSY: 0 when it is worth another try; -ETIMEDOUT, -ECANCELED. */
 	int (*wait)(struct port *p, int cancel_fd, deadline_t deadline);
+	/* Calls port_wake from now on, on the loop's thread, for what others do. */
+	int (*watch)(struct port *p, sd_event *event);
+	void (*unwatch)(struct port *p);
 	void (*free)(struct port *p);
+};
+
+/* Told when the port was closed by another program, or has come back: what failed is worth
+ * another try. Loop's thread. */
+struct port_waker { /* the caller's, until port_unwatch */
+	void (*wake)(void *ctx);
+	void *ctx;
+	struct port_waker *next;
 };
 
 struct port {
 	const struct port_ops *ops;
 	const char *name; /* for people: "/dev/ttyACM0" */
-	/* Told on the loop's thread when the port was closed by another program, or has come
-	 * back: what failed is worth another try. NULL: nobody wants to know. */
-	void (*wake)(void *ctx);
-	void *wake_ctx;
+	struct port_waker *wakers;
 };
 
 void port_free(struct port *p); /* NULL is fine */
 DEFINE_CLEANUP(struct port *, port_free);
 
-/* A port that this process may open itself. `baud` 0: 115200. */
+/* A waker that is there already stays, until it is taken out, which it may be in `wake`. */
+must_check int port_watch(struct port *p, sd_event *event, struct port_waker *w);
+void port_unwatch(struct port *p, struct port_waker *w);
+void port_wake(struct port *p); /* for the implementations */
+
+/* A port that this process may open itself. */
 must_check int port_path_new(const char *path, struct port **out);

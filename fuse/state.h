@@ -16,12 +16,17 @@
 #include "util/macros.h"
 
 /* `dir` where given (--state DIR); else /var/lib/romount for root, and for others
- * $XDG_STATE_HOME/romount or ~/.local/state/romount. Absolute; the caller frees. */
+ * $XDG_STATE_HOME/romount or ~/.local/state/romount. Absolute, but for ".", which is for a
+ * process that stays where it is, and perhaps could not come there by the path; the caller
+ * frees. */
 must_check int state_root(const char *dir, char **out, struct error *err);
 
 /* Names of directories: [A-Za-z0-9._-] only, readable as far as that allows, with a hash of
  * everything, so that different things have different names. */
 #define STATE_KEY_SIZE 65u
+/* Made of `parts`, the last followed by NULL; `readable` is for people alone. */
+void state_key_of(
+	const char *readable, const char *const parts[], char out[STATE_KEY_SIZE]);
 /* A board by its machine.unique_id() and its machine text; `fallback` (its port, or its USB
  * serial number) takes part only where it has no unique id. */
 void state_key_board(const char *unique_id, const char *machine, const char *fallback,

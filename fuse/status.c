@@ -6,26 +6,30 @@
 
 #define PREFIX "user.romount."
 
-void status_state(struct view *v, char *out, size_t cap)
+static const char *state_word(const struct view *v, const struct committer_status *s)
+{
+	switch (s->state) {
+	case COMMITTER_STAGED:
+		return "staged";
+	case COMMITTER_WRITING:
+		return "writing";
+	case COMMITTER_FAILED:
+		return "failed";
+	default:
+		return flash_is_stale(v->flash) ? "failed" : "on flash";
+	}
+}
+
+void status_state(const struct view *v, char *out, size_t cap)
 {
 	struct committer_status s;
 
 	committer_status(v->committer, &s);
-	switch (s.state) {
-	case COMMITTER_CLEAN:
-		snprintf(out, cap, flash_is_stale(v->flash) ? "failed" : "on flash");
-		break;
-	case COMMITTER_STAGED:
-		snprintf(out, cap, "staged");
-		break;
-	case COMMITTER_WRITING:
+	if (s.state == COMMITTER_WRITING)
 		snprintf(out, cap, "writing %u %%",
 			s.total ? (unsigned)(s.done * 100 / s.total) : 0);
-		break;
-	case COMMITTER_FAILED:
-		snprintf(out, cap, "failed");
-		break;
-	}
+	else
+		snprintf(out, cap, "%s", state_word(v, &s));
 }
 
 static int tell_state(struct view *v, const struct node *n, char *out, size_t cap)
@@ -36,7 +40,7 @@ static int tell_state(struct view *v, const struct node *n, char *out, size_t ca
 }
 
 /* Why what waits is not on flash, or why what the folder shows is no more what flash holds. */
-static void status_error(struct view *v, char *out, size_t cap)
+static void status_error(const struct view *v, char *out, size_t cap)
 {
 	struct committer_status s;
 	struct error stale = {0};
@@ -54,7 +58,7 @@ static int tell_error(struct view *v, const struct node *n, char *out, size_t ca
 	return 0;
 }
 
-static int tell_image(struct view *v, const struct node *n, char *out, size_t cap)
+static const char *image_word(const struct view *v)
 {
 	static const char *const words[] = {
 		[ROMFS_VALID] = "valid",
@@ -62,11 +66,16 @@ static int tell_image(struct view *v, const struct node *n, char *out, size_t ca
 		[ROMFS_NOT_ROMFS] = "no ROMFS",
 		[ROMFS_CORRUPT] = "corrupt",
 	};
-	const struct romfs_image *image = v->base->image;
-	const char *why = image->why.text;
+
+	return words[v->base->image->status];
+}
+
+static int tell_image(struct view *v, const struct node *n, char *out, size_t cap)
+{
+	const char *why = v->base->image->why.text;
 
 	(void)n;
-	snprintf(out, cap, "%s%s%s", words[image->status], why[0] ? ": " : "", why);
+	snprintf(out, cap, "%s%s%s", image_word(v), why[0] ? ": " : "", why);
 	return 0;
 }
 
@@ -168,22 +177,61 @@ size_t status_attribute_names(char *out, size_t cap)
 	return used;
 }
 
+static void count_pending(const struct folder *f, struct status_summary *out)
+{
+	const struct node *root = node_root(f->nodes);
+
+	for (const struct node *n = root; n; n = node_next(root, n)) {
+		if (n->junk || n->type != ROMFS_FILE ||
+			(n->content.kind != CONTENT_LOG && !n->dirty))
+			continue;
+		out->pending += n->size;
+		out->pending_files++;
+	}
+	if (!out->pending_files && folder_is_staged(f))
+		out->pending_files = 1;
+}
+
+void status_summarise(const struct view *v, struct status_summary *out)
+{
+	struct committer_status s;
+
+	committer_status(v->committer, &s);
+	*out = (struct status_summary){
+		.state = state_word(v, &s),
+		.image = image_word(v),
+		.size = v->folder->geometry.size,
+		.free = folder_available(v->folder),
+	};
+	out->used = out->size - MIN(out->size, out->free);
+	status_error(v, out->error, sizeof(out->error));
+	count_pending(v->folder, out);
+}
+
+static void put_number(struct state_line *line, uint64_t value)
+{
+	snprintf(line->value, sizeof(line->value), "%llu", (unsigned long long)value);
+}
+
+/* How far a commit is changes all the time; the attribute tells that. */
 void status_save(struct view *v)
 {
 	struct state_line lines[] = {
 		{.key = "state"}, {.key = "error"}, {.key = "port"}, {.key = "mount"},
-		{.key = "pid"}};
-	struct committer_status s;
+		{.key = "pid"}, {.key = "size"}, {.key = "used"}, {.key = "free"},
+		{.key = "pending"}, {.key = "pending-files"}};
+	struct status_summary s;
 
-	committer_status(v->committer, &s);
-	/* How far a commit is changes all the time; the attribute tells that. */
-	if (s.state == COMMITTER_WRITING)
-		snprintf(lines[0].value, sizeof(lines[0].value), "writing");
-	else
-		status_state(v, lines[0].value, sizeof(lines[0].value));
-	status_error(v, lines[1].value, sizeof(lines[1].value));
+	status_summarise(v, &s);
+	snprintf(lines[0].value, sizeof(lines[0].value), "%s", s.state);
+	snprintf(lines[1].value, sizeof(lines[1].value), "%s", s.error);
 	snprintf(lines[2].value, sizeof(lines[2].value), "%s", v->port);
 	snprintf(lines[3].value, sizeof(lines[3].value), "%s", v->mountpoint);
-	snprintf(lines[4].value, sizeof(lines[4].value), "%ld", (long)getpid());
+	put_number(&lines[4], (uint64_t)getpid());
+	put_number(&lines[5], s.size);
+	put_number(&lines[6], s.used);
+	put_number(&lines[7], s.free);
+	put_number(&lines[8], s.pending);
+	put_number(&lines[9], s.pending_files);
 	(void)!state_write_status(v->folder->dirfd, lines, ARRAY_SIZE(lines));
 }

@@ -25,8 +25,19 @@ int status_attribute(
 size_t status_attribute_names(char *out, size_t cap);
 
 /* One line for people: "writing 43 %". */
-void status_state(struct view *v, char *out, size_t cap);
+void status_state(const struct view *v, char *out, size_t cap);
 
-/* Writes the status file: state, error, port, mount point and process. Nobody waits for it
- * and nothing rests on it. */
+struct status_summary {
+	const char *state; /* "on flash", "staged", "writing", "failed" */
+	const char *image; /* "valid", "blank", "no ROMFS", "corrupt" */
+	char error[480];   /* why it failed, or why the folder is no more what flash holds */
+	uint64_t size, used, free; /* bytes, as df tells them */
+	uint64_t pending; /* bytes of files that flash does not have as they are */
+	unsigned pending_files; /* at least 1 where anything waits to be written */
+};
+
+void status_summarise(const struct view *v, struct status_summary *out);
+
+/* Writes the status file: the summary, port, mount point and process. Nobody waits for it and
+ * nothing rests on it. */
 void status_save(struct view *v);

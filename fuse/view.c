@@ -10,7 +10,9 @@
 
 static void on_init(void *userdata, struct fuse_conn_info *conn)
 {
-	(void)userdata;
+	struct view *v = userdata;
+
+	v->initialised = true;
 	/* The kernel asks for "security.capability" before each first write otherwise. */
 	if (conn->capable & FUSE_CAP_HANDLE_KILLPRIV)
 		conn->want |= FUSE_CAP_HANDLE_KILLPRIV;

@@ -32,6 +32,7 @@ struct view {
 	const char *port, *mountpoint; /* for people */
 	uid_t uid;
 	gid_t gid;
+	bool initialised; /* the kernel's first request has been answered */
 	struct pending *pendings; /* all requests that are not answered yet */
 	struct listing *listings; /* of directories that are open (requests_dir.c) */
 	sd_event_source *journal_source;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One partition's folder on a loop and a worker that it shares with others: attached, served
- * over FUSE, committed in the background, and ended well. What plane.c does for one folder
- * and one process, romount-board does for all partitions of a board.
+ * over FUSE, committed in the background, and ended well. plane.c has one of them, and
+ * romount-board one for each partition of a board.
  *
  * Loop thread only; never waits for the board. */
 #pragma once
@@ -10,51 +10,66 @@
 
 #include "fuse/attach.h"
 #include "fuse/committer.h"
-#include "fuse/link.h"
+#include "fuse/status.h"
 #include "fuse/worker.h"
 
 struct volume;
 
 struct volume_options {
-	struct attach_options attach; /* copied; attach.flash.link is the board's */
+	/* What it points at outlives the volume. */
+	struct attach_options attach;
 	sd_event *event;
 	struct worker *worker;
 	const char *mountpoint; /* for people */
-	uid_t uid;
+	uid_t uid; /* who owns what the folder shows */
 	gid_t gid;
-	unsigned quiet_ms, idle_ms;
-	void (*changed)(void *ctx); /* state or numbers have changed: volume_status */
-	void (*ended)(void *ctx, int result); /* after volume_end, or when it was unmounted */
+	unsigned quiet_ms, idle_ms; /* committer.h */
+	void (*changed)(void *ctx); /* state or numbers have changed: volume_status; or NULL */
+	void (*served)(void *ctx);  /* the kernel's first request was answered; or NULL */
+	/* After volume_end, or when it was unmounted and what was staged has been dealt with:
+	 * 0, or why it is not on flash. Perhaps before volume_end returns. */
+	void (*ended)(void *ctx, int result);
 	void *ctx;
 };
 
 struct volume_status {
 	struct committer_status commit;
-	uint64_t size, used, free; /* bytes, as df tells them */
-	uint64_t pending;	   /* bytes staged */
-	unsigned pending_files;
-	const char *image; /* "valid", "blank", ... */
-	const char *job;   /* what runs: "", "commit", "verify", ... */
+	struct status_summary summary;
+	const char *job; /* what runs: "", "commit", "verify", ... */
 	uint64_t done, total;
 };
 
-/* Attaches as a job of the worker; `ready` is told on the loop's thread: 0, or why not. */
+/* Attaches as a job of the worker; `ready` is told on the loop's thread: 0 with the notes for
+ * the user (or ""), or why not: then the volume is good for volume_free only, also from within
+ * `ready`. After a good one, what an earlier time has left is written when the loop runs. */
 typedef void (*volume_ready_fn)(void *ctx, int result, const char *text);
 must_check int volume_new(const struct volume_options *options, volume_ready_fn ready,
 	void *ctx, struct volume **out);
+/* Once it is attached: after worker_free, since jobs may wait that refer to it. */
 void volume_free(struct volume *v);
-/* Serves an opened /dev/fuse that somebody has mounted; takes the descriptor. */
+/* Serves an opened /dev/fuse that somebody has mounted; takes the descriptor, also on
+ * failure. Again after `ended`. */
 must_check int volume_serve(struct volume *v, int fuse_fd, struct error *err);
 /* Mounts by itself (fusermount3) and serves. */
 must_check int volume_mount(struct volume *v, const char *mountpoint, struct error *err);
-/* No request is taken any more; what is staged goes to flash (finish), or is kept. `ended`
- * is told. */
+bool volume_is_served(const struct volume *v);
+/* No request is taken any more, and those that wait end with EIO; what is staged goes to
+ * flash (finish), or is kept, and what runs ends well. `ended` is told. */
 void volume_end(struct volume *v, bool finish);
+bool volume_is_ending(const struct volume *v);
 
 unsigned volume_number(const struct volume *v);
 const struct dev_geometry *volume_geometry(const struct volume *v);
+const struct dev_board_info *volume_board(const struct volume *v);
 void volume_status(const struct volume *v, struct volume_status *out);
+void volume_save_status(struct volume *v); /* status.h */
 void volume_sync(struct volume *v, struct committer_waiter *w);
+void volume_forget(struct volume *v, struct committer_waiter *w);
+void volume_kick(struct volume *v); /* what failed is tried again now */
+
+/* For the hooks of the worker, on its thread. */
+void volume_rest(struct volume *v);
+bool volume_is_resting(const struct volume *v);
 
 /* --- operations on the whole partition (operate.c) --------------------------------------
  * One at a time for each partition: -EBUSY. They run on the worker between commits, after

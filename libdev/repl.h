@@ -52,6 +52,9 @@ must_check int repl_recover(struct repl *r, deadline_t deadline, struct error *e
 /* Leaves raw mode and soft-resets the board, so that its program starts again. 0 when the
  * board said that it did. `lost` says that the prompt was lost: it is searched first. */
 int repl_leave(struct repl *r, bool lost, deadline_t deadline, struct error *err);
+/* The same without the reset: the board waits at the prompt of the friendly REPL, and what
+ * its program had in memory is still there. */
+int repl_leave_stopped(struct repl *r, bool lost, deadline_t deadline, struct error *err);
 
 /* Exactly `len` bytes, or -errno. Writing has a deadline of its own, to which `busy_ms` comes
  * in which the board may take nothing. */

@@ -126,24 +126,49 @@ static int reset(struct repl *r, deadline_t deadline)
 	return e < 0 ? e : repl_expect(r, &reboot, 1, REPL_SCAN_CAP, deadline);
 }
 
+static int stop(struct repl *r, deadline_t deadline)
+{
+	static const struct repl_pattern prompt = PATTERN(">>> ");
+	int e = repl_write(r, "\x02", 1, 0);
+
+	return e < 0 ? e : repl_expect(r, &prompt, 1, REPL_SCAN_CAP, deadline);
+}
+
 /* What is told here goes to a board that may be beyond listening: all of it is tried, and
- * only the answer to the soft reset decides. */
-int repl_leave(struct repl *r, bool lost, deadline_t deadline, struct error *err)
+ * only the answer to `last` decides. */
+static int leave(struct repl *r, int (*last)(struct repl *r, deadline_t deadline), bool lost,
+	deadline_t deadline)
 {
 	int e = -EPROTO;
 
 	if (!lost)
-		e = reset(r, MIN(deadline, deadline_in(RESET_MS)));
+		e = last(r, MIN(deadline, deadline_in(RESET_MS)));
 	if (e < 0 && !hopeless(e)) {
 		e = repl_recover(
 			r, deadline - MIN((uint64_t)deadline_left(deadline), RESET_MS), NULL);
 		if (e >= 0 || !hopeless(e))
-			e = reset(r, deadline);
+			e = last(r, deadline);
 	}
-	if (e >= 0)
+	return MIN(e, 0);
+}
+
+int repl_leave(struct repl *r, bool lost, deadline_t deadline, struct error *err)
+{
+	int e = leave(r, reset, lost, deadline);
+
+	if (e == 0)
 		return 0;
 	if (hopeless(e))
 		return error_set(err, e, "%s: %s", r->t->name, strerror(-e));
 	return error_set(err, e, "%s: the board did not confirm that it restarts its "
 		"program (%s); press its reset button", r->t->name, strerror(-e));
+}
+
+int repl_leave_stopped(struct repl *r, bool lost, deadline_t deadline, struct error *err)
+{
+	int e = leave(r, stop, lost, deadline);
+
+	return e == 0 ? 0
+		      : error_set(err, e, "%s: the board did not come back to its prompt (%s)",
+				r->t->name, strerror(-e));
 }

@@ -23,6 +23,9 @@ struct dev_session {
 	struct dev_channel *channel;
 	struct dev_session_options options;
 	int selected; /* partition that the channel works on; -1: none */
+	/* What the agent said of each when it was selected; NULL: nothing. */
+	char *identities[DEV_PARTITIONS_MAX];
+	unsigned targets; /* that were not freed: they refer to this */
 	int proven; /* `info` is of an earlier session, and true of this partition; -1: own */
 	bool entered; /* there was a prompt */
 	bool lost; /* the prompt is not where it should be */
@@ -32,6 +35,37 @@ struct board_target {
 	struct dev_target base;
 	struct dev_session *session;
 };
+
+/* What stays for the sake of targets is that there is no session any more. */
+static void hang_up(struct dev_session *s)
+{
+	dev_channel_free(s->channel);
+	repl_free(s->repl);
+	dev_transport_free(s->transport);
+	s->channel = NULL;
+	s->repl = NULL;
+	s->transport = NULL;
+}
+
+static void forget_identities(struct dev_session *s)
+{
+	for (unsigned i = 0; i < DEV_PARTITIONS_MAX; i++) {
+		free(s->identities[i]);
+		s->identities[i] = NULL;
+	}
+}
+
+static void session_free(struct dev_session *s)
+{
+	if (!s)
+		return;
+	hang_up(s);
+	if (s->targets)
+		return;
+	forget_identities(s);
+	free(s);
+}
+DEFINE_CLEANUP(struct dev_session *, session_free);
 
 /* --- targets ---------------------------------------------------------------------- */
 
@@ -47,6 +81,16 @@ static int note(struct dev_session *s, int r)
 	return r;
 }
 
+static int check_open(const struct dev_session *s, struct error *err)
+{
+	if (!s->transport)
+		return error_set(err, -EIO, "the session with the board has been closed");
+	if (s->lost)
+		return error_set(err, -EIO,
+			"%s: the session has failed before; open it again", s->transport->name);
+	return 0;
+}
+
 static int use_statements(struct dev_session *s, struct error *err)
 {
 	log_to(s->options.log, LOG_DEBUG, "%s: statements instead of the agent",
@@ -54,6 +98,19 @@ static int use_statements(struct dev_session *s, struct error *err)
 	dev_channel_free(s->channel);
 	s->channel = NULL;
 	return dev_channel_statements(s->repl, &s->info, &s->caps, &s->channel, err);
+}
+
+/* For dev_session_known, also when the channel has gone on to another partition. */
+static int keep_identity(struct dev_session *s, unsigned number, struct error *err)
+{
+	const struct dev_channel_ops *ops = s->channel->ops;
+
+	free(s->identities[number]);
+	s->identities[number] = NULL;
+	if (!ops->identity)
+		return 0;
+	s->identities[number] = strdup(ops->identity(s->channel));
+	return s->identities[number] ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
 /* The channel, on this partition: the agent where the board bears it. */
@@ -77,6 +134,8 @@ static int select_partition(struct dev_session *s, unsigned number, struct error
 			r = s->channel->ops->select(s->channel, g, buffer, err);
 	}
 	if (r == 0)
+		r = keep_identity(s, number, err);
+	if (r == 0)
 		s->selected = (int)number;
 	return r;
 }
@@ -87,9 +146,9 @@ static int select_target(struct board_target *t, struct dev_channel **out, struc
 	unsigned number = t->base.geometry.number;
 	int r = 0;
 
-	if (s->lost)
-		return error_set(err, -EIO,
-			"%s: the session has failed before; open it again", s->transport->name);
+	r = check_open(s, err);
+	if (r < 0)
+		return r;
 	if (s->selected != (int)number)
 		r = select_partition(s, number, err);
 	if (r < 0)
@@ -189,16 +248,19 @@ static int board_try_program(
  * there is nothing to tell the board. */
 static int board_finish(struct dev_target *base, struct error *err)
 {
-	struct dev_session *s = board_target_of(base)->session;
+	const struct dev_session *s = board_target_of(base)->session;
 
-	if (s->lost)
-		return error_set(err, -EIO, "%s: the session has failed", s->transport->name);
-	return 0;
+	return check_open(s, err);
 }
 
 static void board_free(struct dev_target *base)
 {
-	free(board_target_of(base));
+	struct board_target *t = board_target_of(base);
+
+	t->session->targets--;
+	if (!t->session->transport)
+		session_free(t->session);
+	free(t);
 }
 
 static const struct dev_target_ops board_ops = {
@@ -212,9 +274,8 @@ static const struct dev_target_ops board_ops = {
 	.free = board_free,
 };
 
-static int no_partition(struct dev_session *s, unsigned number, struct error *err)
+int dev_board_lacks(const struct dev_board_info *i, unsigned number, struct error *err)
 {
-	const struct dev_board_info *i = &s->info;
 	const char *what = i->machine[0] ? i->machine : "this board";
 
 	if (!i->has_rom_ioctl)
@@ -230,7 +291,16 @@ static int no_partition(struct dev_session *s, unsigned number, struct error *er
 	if (number >= (unsigned)i->segments || number >= DEV_PARTITIONS_MAX)
 		return error_set(err, -ENODEV, "this board has no partition rom%u, but %d: "
 			"the last is rom%d", number, i->segments, i->segments - 1);
-	return error_set(err, -ENODEV, "%s", s->caps.segments[number].reason);
+	return error_set(err, -ENODEV, "rom%u of this board (%s) cannot be used", number, what);
+}
+
+static int no_partition(struct dev_session *s, unsigned number, struct error *err)
+{
+	bool exists = s->info.has_rom_ioctl && s->info.segments > 0 &&
+		number < DEV_PARTITIONS_MAX && number < (unsigned)s->info.segments;
+
+	return exists ? error_set(err, -ENODEV, "%s", s->caps.segments[number].reason)
+		      : dev_board_lacks(&s->info, number, err);
 }
 
 /* What an earlier session knew is proven of one partition only. */
@@ -241,6 +311,7 @@ static int learn_anew(struct dev_session *s, struct error *err)
 	dev_channel_free(s->channel);
 	s->channel = NULL;
 	s->selected = s->proven = -1;
+	forget_identities(s);
 	return r < 0 ? r : learn_board(s->repl, &s->info, &s->caps, deadline_in(LEARN_MS), err);
 }
 
@@ -262,22 +333,12 @@ int dev_session_target(struct dev_session *s, unsigned number, struct dev_target
 	t->base.ops = &board_ops;
 	t->base.geometry = s->info.partitions[s->caps.segments[number].index];
 	t->session = s;
+	s->targets++;
 	*out = &t->base;
 	return 0;
 }
 
 /* --- sessions --------------------------------------------------------------------- */
-
-static void session_free(struct dev_session *s)
-{
-	if (!s)
-		return;
-	dev_channel_free(s->channel);
-	repl_free(s->repl);
-	dev_transport_free(s->transport);
-	free(s);
-}
-DEFINE_CLEANUP(struct dev_session *, session_free);
 
 /* A session that did not come about. Where it was cancelled the board is well, but may be
  * anywhere between the first Ctrl-C and the middle of a statement. */
@@ -379,17 +440,21 @@ const struct dev_board_info *dev_session_info(const struct dev_session *s)
 	return &s->info;
 }
 
-int dev_session_known(const struct dev_session *s, struct dev_known *out)
+int dev_session_known(const struct dev_session *s, unsigned number, struct dev_known *out)
 {
-	if (s->selected < 0 || !s->channel->ops->identity)
+	if (number >= DEV_PARTITIONS_MAX || !s->identities[number])
 		return -ENODATA;
 	memset(out, 0, sizeof(*out));
-	out->number = (unsigned)s->selected;
-	snprintf(out->identity, sizeof(out->identity), "%s",
-		s->channel->ops->identity(s->channel));
+	out->number = number;
+	snprintf(out->identity, sizeof(out->identity), "%s", s->identities[number]);
 	out->info = s->info;
 	out->caps = s->caps;
 	return 0;
+}
+
+bool dev_session_is_lost(const struct dev_session *s)
+{
+	return s->lost;
 }
 
 int dev_session_close(struct dev_session *s, struct error *err)
@@ -401,7 +466,9 @@ int dev_session_close(struct dev_session *s, struct error *err)
 	s->transport->finishing = true;
 	if (s->channel && !s->lost && s->channel->ops->quit)
 		s->channel->ops->quit(s->channel);
-	r = repl_leave(s->repl, s->lost, deadline_in(CLOSE_MS), err);
+	r = s->options.keep_stopped
+		    ? repl_leave_stopped(s->repl, s->lost, deadline_in(CLOSE_MS), err)
+		    : repl_leave(s->repl, s->lost, deadline_in(CLOSE_MS), err);
 	session_free(s);
 	return r;
 }

@@ -2,8 +2,8 @@
 /* A session with a board: from opening the port to giving the board back to its program.
  *
  * dev_session_open enters the raw REPL (interrupting the program that runs) and learns
- * what the board is; dev_session_close soft-resets it, so that its program runs again and
- * sees the new flash, and closes the port. Between the two, targets of its partitions do
+ * what the board is; dev_session_close soft-resets it (unless told otherwise), so that its
+ * program runs again and sees the new flash, and closes the port. Between the two, targets of its partitions do
  * the work. Blocking, one thread; see transport.h for how every wait ends. */
 #pragma once
 
@@ -44,6 +44,9 @@ struct dev_session_options {
 	/* A host that says nothing for so long is taken for dead by the board's agent, which
 	 * then resets the board. 0: a minute. */
 	unsigned silence_ms;
+	/* dev_session_close does not reset the board: its program stays stopped, at the prompt
+	 * of the friendly REPL. An open that fails gives the board back in any case. */
+	bool keep_stopped;
 };
 
 /* Errors, each with a text that says what to do:
@@ -66,17 +69,25 @@ must_check int dev_session_open_on(struct dev_transport *transport,
  * `known` was of asks the board anew, and what this points at changes. */
 const struct dev_board_info *dev_session_info(const struct dev_session *s);
 
-/* What was learnt, for dev_session_options of a later session. -ENODATA where there is
- * nothing to prove it by: no partition was used yet, or by statements alone. */
-must_check int dev_session_known(const struct dev_session *s, struct dev_known *out);
+/* What was learnt of a partition, for dev_session_options of a later session. -ENODATA where
+ * there is nothing to prove it by: it was not used yet, or by statements alone. */
+must_check int dev_session_known(
+	const struct dev_session *s, unsigned number, struct dev_known *out);
 
-/* -ENODEV with a sentence that says why this board has no usable partition `number`. The
- * target must be freed before the session is closed. */
+/* Something went wrong: no target of this session works any more. */
+bool dev_session_is_lost(const struct dev_session *s);
+
+/* -ENODEV with the sentence that says why a board like this has no such partition. */
+int dev_board_lacks(const struct dev_board_info *i, unsigned number, struct error *err);
+
+/* -ENODEV with a sentence that says why this board has no usable partition `number`. Targets
+ * of several partitions may be used in turns: the agent is started anew at each change. A
+ * target that outlives dev_session_close fails with -EIO, and is still to be freed. */
 must_check int dev_session_target(struct dev_session *s, unsigned number,
 	struct dev_target **out, struct error *err);
 
 /* Gives the board back: agent ended, raw mode left, soft reset (the program runs again),
- * port closed. Always frees. 0, or -errno when the board could not be told. */
+ * port closed. `s` is gone then in any case. 0, or -errno when the board could not be told. */
 int dev_session_close(struct dev_session *s, struct error *err);
 void dev_session_closep(struct dev_session **s);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A byte stream to a board. Implementations: a tty (tty.h); a socket or USB by libusb can
- * stand behind the same contract.
+/* A byte stream to a board. Implementations: a tty (tty.h), a socket (socket.h); USB by libusb
+ * can stand behind the same contract.
  *
  * One thread uses a transport. Every wait ends by data, by its deadline (-ETIMEDOUT), by
  * the cancel descriptor (-ECANCELED), or by the device going away (-ENODEV). */

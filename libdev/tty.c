@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -12,16 +11,21 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <termios.h>
+#include <unistd.h>
+
+#include "libdev/line.h"
 
 struct tty {
-	struct dev_transport base;
-	int fd;
-	int cancel_fd;
+	struct line line;
 	bool exclusive; /* we set TIOCEXCL */
 	bool configured;
 	struct termios saved;
-	char name[128];
 };
+
+static struct tty *tty_of(struct dev_transport *t)
+{
+	return container_of(line_of(t), struct tty, line);
+}
 
 /* Linux gives pty slaves the majors 136 to 143 (Documentation/admin-guide/devices.txt). */
 static bool is_pty(int fd)
@@ -31,123 +35,44 @@ static bool is_pty(int fd)
 	return fstat(fd, &st) == 0 && major(st.st_rdev) >= 136 && major(st.st_rdev) <= 143;
 }
 
-/* Waits for `events` on the port; 0 when they are there, else -errno. */
-static int tty_wait(struct tty *t, short events, deadline_t deadline)
-{
-	for (;;) {
-		struct pollfd p[2] = {
-			{.fd = t->fd, .events = events},
-			{.fd = t->base.finishing ? -1 : t->cancel_fd, .events = POLLIN},
-		};
-		int n = poll(p, 2, deadline_left(deadline));
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n < 0)
-			continue;
-		if (p[1].revents)
-			return -ECANCELED;
-		if (p[0].revents & POLLNVAL)
-			return -EBADF;
-		if (p[0].revents)
-			return 0;
-		if (deadline_left(deadline) == 0)
-			return -ETIMEDOUT;
-	}
-}
-
-/* A port whose device went away answers with EIO or end of file, by driver. */
-static int gone(int error)
-{
-	switch (error) {
-	case EIO:
-	case ENXIO:
-	case ENODEV:
-		return -ENODEV;
-	default:
-		return -error;
-	}
-}
-
-static ssize_t tty_read(struct dev_transport *base, void *buf, size_t cap, deadline_t deadline)
-{
-	struct tty *t = container_of(base, struct tty, base);
-
-	for (;;) {
-		int r = tty_wait(t, POLLIN, deadline);
-		ssize_t n;
-
-		if (r < 0)
-			return r;
-		n = read(t->fd, buf, cap);
-		if (n > 0) {
-			base->bytes_in += (uint64_t)n;
-			return n;
-		}
-		if (n == 0)
-			return -ENODEV;
-		if (errno != EAGAIN && errno != EINTR)
-			return gone(errno);
-	}
-}
-
-static int tty_write(
-	struct dev_transport *base, const void *buf, size_t len, deadline_t deadline)
-{
-	struct tty *t = container_of(base, struct tty, base);
-	const char *p = buf;
-
-	while (len) {
-		ssize_t n = write(t->fd, p, len);
-
-		if (n > 0) {
-			base->bytes_out += (uint64_t)n;
-			p += n;
-			len -= (size_t)n;
-			continue;
-		}
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return gone(errno);
-		int r = tty_wait(t, POLLOUT, deadline);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 static void tty_discard(struct dev_transport *base)
 {
-	tcflush(container_of(base, struct tty, base)->fd, TCIFLUSH);
+	tcflush(line_of(base)->fd, TCIFLUSH);
 }
 
 static void tty_free(struct dev_transport *base)
 {
-	struct tty *t = container_of(base, struct tty, base);
+	struct tty *t = tty_of(base);
+	int fd = t->line.fd;
 
 	if (t->configured) {
 		/* What a dead board did not take must not hold up close(2), which waits up
 		 * to 30 s for it; whoever cares about its last bytes waited for an answer. */
-		tcflush(t->fd, TCOFLUSH);
-		tcsetattr(t->fd, TCSANOW, &t->saved);
+		tcflush(fd, TCOFLUSH);
+		tcsetattr(fd, TCSANOW, &t->saved);
 	}
 	if (t->exclusive)
-		ioctl(t->fd, TIOCNXCL);
-	if (t->fd >= 0)
-		close(t->fd);
+		ioctl(fd, TIOCNXCL);
+	line_done(&t->line);
 	free(t);
 }
 
 static const struct dev_transport_ops tty_ops = {
-	.read = tty_read,
-	.write = tty_write,
+	.read = line_read,
+	.write = line_write,
 	.discard = tty_discard,
 	.free = tty_free,
 };
 
+static int busy_unnamed(const char *name, struct error *err)
+{
+	return error_set(err, -EBUSY,
+		"%s is in use by another program; close it and try again", name);
+}
+
 static int busy(const char *path, struct error *err)
 {
 	char holder[200];
-
 	bool known = dev_tty_holder(path, holder, sizeof(holder));
 
 	/* Another of our own lets go by itself, when what is staged is on flash. */
@@ -159,8 +84,7 @@ static int busy(const char *path, struct error *err)
 	if (known)
 		return error_set(err, -EBUSY,
 			"%s is in use by %s; close that program and try again", path, holder);
-	return error_set(err, -EBUSY,
-		"%s is in use by another program; close it and try again", path);
+	return busy_unnamed(path, err);
 }
 
 static int denied(const char *path, struct error *err)
@@ -177,6 +101,19 @@ static int denied(const char *path, struct error *err)
 		"computer is missing", path);
 }
 
+static int use_failed(const char *name, int code, struct error *err)
+{
+	switch (code) {
+	case ENXIO:
+	case ENODEV:
+	case EIO:
+		return error_set(err, -ENODEV,
+			"nothing is behind %s any more; plug the board in again", name);
+	default:
+		return error_set(err, -code, "cannot open %s: %s", name, strerror(code));
+	}
+}
+
 static int open_failed(const char *path, int code, struct error *err)
 {
 	switch (code) {
@@ -188,13 +125,8 @@ static int open_failed(const char *path, int code, struct error *err)
 	case ENOENT:
 		return error_set(err, -ENOENT,
 			"there is no port %s; is the board plugged in?", path);
-	case ENXIO:
-	case ENODEV:
-	case EIO:
-		return error_set(err, -ENODEV,
-			"nothing is behind %s any more; plug the board in again", path);
 	default:
-		return error_set(err, -code, "cannot open %s: %s", path, strerror(code));
+		return use_failed(path, code, err);
 	}
 }
 
@@ -202,18 +134,18 @@ static int open_failed(const char *path, int code, struct error *err)
  * ModemManager), and root passes TIOCEXCL at open(2), so both are checked and taken. On
  * a pty the exclusive flag is left alone: it would outlive a killed process for as long
  * as the other program keeps its own descriptor of the slave. */
-static int lock(struct tty *t, const char *path, struct error *err)
+static int lock(struct tty *t, const char *name, struct error *err)
 {
-	int set = 0;
+	int set = 0, fd = t->line.fd;
 
-	if (flock(t->fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? busy(path, err)
-					    : open_failed(path, errno, err);
-	if (is_pty(t->fd))
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? busy_unnamed(name, err)
+					    : use_failed(name, errno, err);
+	if (is_pty(fd))
 		return 0;
-	if (ioctl(t->fd, TIOCGEXCL, &set) == 0 && set)
-		return busy(path, err);
-	if (ioctl(t->fd, TIOCEXCL) == 0)
+	if (ioctl(fd, TIOCGEXCL, &set) == 0 && set)
+		return busy_unnamed(name, err);
+	if (ioctl(fd, TIOCEXCL) == 0)
 		t->exclusive = true;
 	return 0;
 }
@@ -243,17 +175,18 @@ static int speed_of(unsigned baud, speed_t *out)
  * up: USB CDC boards drop their output without DTR, and the reset circuit of ESP boards is
  * at rest when the two are equal. HUPCL goes for good, so that they stay up when the port
  * is closed, too. */
-static int configure(struct tty *t, const char *path, unsigned baud, struct error *err)
+static int configure(struct tty *t, const char *name, unsigned baud, struct error *err)
 {
 	struct termios tio;
 	speed_t speed;
+	int fd = t->line.fd;
 
 	if (speed_of(baud ? baud : 115200, &speed) < 0)
-		return error_set(err, -EINVAL, "%s: %u is no standard baud rate", path, baud);
-	if (tcgetattr(t->fd, &tio) < 0) {
+		return error_set(err, -EINVAL, "%s: %u is no standard baud rate", name, baud);
+	if (tcgetattr(fd, &tio) < 0) {
 		if (errno == ENOTTY || errno == EINVAL)
-			return error_set(err, -ENOTTY, "%s is not a serial port", path);
-		return open_failed(path, errno, err);
+			return error_set(err, -ENOTTY, "%s is not a serial port", name);
+		return use_failed(name, errno, err);
 	}
 	t->saved = tio;
 	t->saved.c_cflag &= ~(tcflag_t)HUPCL;
@@ -264,40 +197,50 @@ static int configure(struct tty *t, const char *path, unsigned baud, struct erro
 	tio.c_cc[VTIME] = 0;
 	cfsetispeed(&tio, speed);
 	cfsetospeed(&tio, speed);
-	if (tcsetattr(t->fd, TCSANOW, &tio) < 0)
-		return open_failed(path, errno, err);
+	if (tcsetattr(fd, TCSANOW, &tio) < 0)
+		return use_failed(name, errno, err);
 	t->configured = true;
-	tcflush(t->fd, TCIFLUSH);
+	tcflush(fd, TCIFLUSH);
 	return 0;
 }
 
-int dev_tty_open(const char *path, const struct dev_tty_options *options,
+int dev_tty_adopt(int fd, const char *name, const struct dev_tty_options *options,
 	struct dev_transport **out, struct error *err)
 {
 	_cleanup_(dev_transport_freep) struct dev_transport *result = NULL;
 	struct tty *t = calloc(1, sizeof(*t));
 	int r;
 
-	if (!t)
+	if (!t) {
+		close(fd);
 		return error_set(err, -ENOMEM, "out of memory");
-	t->base.ops = &tty_ops;
-	t->base.name = t->name;
-	t->fd = -1;
-	t->cancel_fd = options ? options->cancel_fd : -1;
-	snprintf(t->name, sizeof(t->name), "%s", path);
-	result = &t->base;
-
-	t->fd = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	if (t->fd < 0)
-		return open_failed(path, errno, err);
-	if (!isatty(t->fd))
-		return error_set(err, -ENOTTY, "%s is not a serial port", path);
-	r = lock(t, path, err);
+	}
+	r = line_init(&t->line, fd, name, options ? options->cancel_fd : -1, &tty_ops);
+	result = &t->line.base;
 	if (r < 0)
-		return r;
-	r = configure(t, path, options ? options->baud : 0, err);
+		return use_failed(name, -r, err);
+	if (!isatty(fd))
+		return error_set(err, -ENOTTY, "%s is not a serial port", name);
+	r = lock(t, name, err);
+	if (r == 0)
+		r = configure(t, name, options ? options->baud : 0, err);
 	if (r < 0)
 		return r;
 	*out = TAKE_PTR(result);
 	return 0;
+}
+
+int dev_tty_open(const char *path, const struct dev_tty_options *options,
+	struct dev_transport **out, struct error *err)
+{
+	int fd = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return open_failed(path, errno, err);
+	r = dev_tty_adopt(fd, path, options, out, err);
+	if (r != -EBUSY)
+		return r;
+	error_clear(err);
+	return busy(path, err);
 }

@@ -21,6 +21,11 @@ struct dev_tty_options {
 must_check int dev_tty_open(const char *path, const struct dev_tty_options *options,
 	struct dev_transport **out, struct error *err);
 
+/* The same with a descriptor of an open tty, which it takes, also on failure; `name` is for
+ * messages. Who holds the port is not named: -EBUSY says only that somebody does. */
+must_check int dev_tty_adopt(int fd, const char *name, const struct dev_tty_options *options,
+	struct dev_transport **out, struct error *err);
+
 /* Who has `path` open, other than this process: "picocom (pid 4711)", several joined by
  * ", ". Reads /proc; false where nobody can be named. */
 bool dev_tty_holder(const char *path, char *out, size_t cap);

@@ -101,6 +101,7 @@ class Plan:
             after=["build/plain"],
             count=count_by_lines,
         )
+        self.add_suites("package", "plain", {})
         self.add_fuzzers()
         for build, env, faults in (
             ("plain", {}, {}),
@@ -108,6 +109,7 @@ class Plan:
         ):
             self.add_units(build, env)
             self.add_suites("mount", build, env)
+            self.add_suites("daemon", build, env)
             self.add_suites("faults", build, {**env, **faults})
 
 

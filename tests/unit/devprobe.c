@@ -47,11 +47,11 @@ static void print_info(const struct dev_board_info *i)
 
 static const char *known_file;
 
-static int write_known(struct dev_session *s)
+static int write_known(struct dev_session *s, unsigned number)
 {
 	static struct dev_known k;
 	_cleanup_fclose_ FILE *f = fopen(known_file, "w");
-	int r = dev_session_known(s, &k);
+	int r = dev_session_known(s, number, &k);
 
 	return r < 0 ? r : f ? dev_known_write(f, &k) : -5;
 }
@@ -174,7 +174,7 @@ static int run(struct dev_session *s, unsigned number, char **argv, int argc,
 			continue;
 		}
 		if (strcmp(argv[i], "known") == 0) {
-			r = write_known(s);
+			r = write_known(s, number);
 			continue;
 		}
 		if (strcmp(argv[i], "time") == 0) {

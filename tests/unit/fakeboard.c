@@ -12,14 +12,19 @@
 
 #include <cmocka.h>
 
-int __wrap_dev_session_open(const char *port, const struct dev_session_options *options,
-	struct dev_session **out, struct error *err);
+int __wrap_dev_tty_open(const char *path, const struct dev_tty_options *options,
+	struct dev_transport **out, struct error *err);
+int __wrap_dev_session_open_on(struct dev_transport *transport,
+	const struct dev_session_options *options, struct dev_session **out,
+	struct error *err);
 int __wrap_dev_session_close(struct dev_session *s, struct error *err);
 const struct dev_board_info *__wrap_dev_session_info(const struct dev_session *s);
 int __wrap_dev_session_target(
 	struct dev_session *s, unsigned number, struct dev_target **out, struct error *err);
 
-int __wrap_dev_session_known(const struct dev_session *s, struct dev_known *out);
+int __wrap_dev_session_known(
+	const struct dev_session *s, unsigned number, struct dev_known *out);
+bool __wrap_dev_session_is_lost(const struct dev_session *s);
 
 struct fakeboard fakeboard;
 
@@ -155,14 +160,34 @@ static const struct dev_target_ops ops = {
 
 /* --- the session ----------------------------------------------------------------------- */
 
-int __wrap_dev_session_open(const char *port, const struct dev_session_options *options,
-	struct dev_session **out, struct error *err)
+static void transport_free(struct dev_transport *t)
 {
+	if (fakeboard.port_fd >= 0)
+		close(fakeboard.port_fd);
+	fakeboard.port_fd = -1;
+	(void)t;
+}
+
+int __wrap_dev_tty_open(const char *path, const struct dev_tty_options *options,
+	struct dev_transport **out, struct error *err)
+{
+	static const struct dev_transport_ops transport_ops = {.free = transport_free};
+	static struct dev_transport transport = {.ops = &transport_ops};
+
 	fakeboard.opens++;
 	if (fakeboard.open_result < 0)
-		return error_set(err, fakeboard.open_result, "%s cannot be opened", port);
+		return error_set(err, fakeboard.open_result, "%s cannot be opened", path);
 	/* Whoever watches the node sees it. */
-	fakeboard.port_fd = open(port, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	fakeboard.port_fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	*out = &transport;
+	return 0;
+}
+
+int __wrap_dev_session_open_on(struct dev_transport *transport,
+	const struct dev_session_options *options, struct dev_session **out,
+	struct error *err)
+{
+	fakeboard.transport = transport;
 	*out = (struct dev_session *)&fakeboard;
 	return 0;
 }
@@ -171,10 +196,13 @@ int __wrap_dev_session_close(struct dev_session *s, struct error *err)
 {
 	assert_ptr_equal(s, &fakeboard);
 	fakeboard.closes++;
-	if (fakeboard.port_fd >= 0)
-		close(fakeboard.port_fd);
-	fakeboard.port_fd = -1;
+	dev_transport_free(fakeboard.transport);
 	return 0;
+}
+
+bool __wrap_dev_session_is_lost(const struct dev_session *s)
+{
+	return false;
 }
 
 const struct dev_board_info *__wrap_dev_session_info(const struct dev_session *s)
@@ -183,7 +211,8 @@ const struct dev_board_info *__wrap_dev_session_info(const struct dev_session *s
 	return &fakeboard.info;
 }
 
-int __wrap_dev_session_known(const struct dev_session *s, struct dev_known *out)
+int __wrap_dev_session_known(
+	const struct dev_session *s, unsigned number, struct dev_known *out)
 {
 	return -ENODATA;
 }

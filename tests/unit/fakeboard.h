@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A board for tests of what stands on libdev: its flash is memory, and its faults are set.
- * Linked in by -Wl,--wrap of dev_session_*. One at a time. */
+ * Linked in by -Wl,--wrap of dev_tty_open and dev_session_*. One at a time. */
 #pragma once
 
 #include "libdev/session.h"
@@ -16,7 +16,8 @@ struct fakeboard {
 	struct dev_geometry geometry;
 	uint8_t *flash;
 	int open_result; /* of the next opens, if negative */
-	int port_fd; /* of the node, while a session lasts */
+	struct dev_transport *transport; /* while a session lasts */
+	int port_fd; /* of the node, likewise */
 	uint64_t hashed_bytes, read_bytes;
 	unsigned opens, closes, erases, programs, reads, hashes, finishes;
 	/* The erase or program number `fault_at` (from 0), and `fault_count - 1` after it. */

@@ -112,7 +112,7 @@ static void start(struct rig *r)
 		.folder = r->a.folder,
 		.flash = r->a.flash,
 		.base = &r->a.base,
-		.port = r->board ? r->image : NULL,
+		.port = r->link ? link_port(r->link) : NULL,
 		.quiet_ms = r->quiet_ms,
 		.quiet_max_ms = r->quiet_ms,
 		.idle_ms = r->idle_ms,
@@ -132,11 +132,20 @@ static void start(struct rig *r)
 			    on_worker, r) >= 0);
 }
 
+struct link *rig_link(struct rig *r, const struct log_sink *log)
+{
+	struct link_options o = {.cancel_fd = -1, .log = log};
+	struct link *link;
+
+	assert_int_equal(port_path_new(r->image, &o.port), 0);
+	assert_int_equal(link_new(&o, &link), 0);
+	return link;
+}
+
 int rig_try_attach(struct rig *r, struct error *err)
 {
-	const struct attach_options o = {
-		.flash = {.path = r->image, .is_image = !r->board, .cancel_fd = -1,
-			.image_size = r->image_size, .log = &log_sink},
+	struct attach_options o = {
+		.flash = {.cancel_fd = -1, .image_size = r->image_size, .log = &log_sink},
 		.state_dir = r->state,
 		.pack = &r->pack,
 		.id = r->id,
@@ -147,9 +156,17 @@ int rig_try_attach(struct rig *r, struct error *err)
 	assert_null(r->worker);
 	log_sink = (struct log_sink){.write = on_log, .data = r};
 	error_clear(err);
+	if (r->board)
+		o.flash.link = r->link = rig_link(r, &log_sink);
+	else
+		o.flash.path = r->image;
 	result = attach(&o, &r->a, err);
-	if (result == 0)
+	if (result == 0) {
 		start(r);
+	} else {
+		link_free(r->link);
+		r->link = NULL;
+	}
 	return result;
 }
 
@@ -169,6 +186,8 @@ void rig_detach(struct rig *r)
 	committer_free(r->committer);
 	sd_event_unref(r->event);
 	attached_clear(&r->a);
+	link_free(r->link);
+	r->link = NULL;
 	r->worker = NULL;
 	r->committer = NULL;
 	r->event = NULL;

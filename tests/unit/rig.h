@@ -17,6 +17,7 @@ struct rig {
 	uint64_t image_size; /* for the image file; 0: its own */
 	unsigned quiet_ms; /* before a commit; an hour unless set before attaching */
 	unsigned idle_ms;  /* before tidying up; 0: never */
+	struct link *link; /* to the fakeboard */
 	struct attached a; /* while attached */
 	sd_event *event;
 	struct worker *worker;
@@ -32,6 +33,8 @@ struct rig {
 void rig_make(struct rig *r, uint64_t size);
 void rig_remove(struct rig *r);
 
+/* A link of its own to the fakeboard at the image's path. */
+struct link *rig_link(struct rig *r, const struct log_sink *log);
 must_check int rig_try_attach(struct rig *r, struct error *err);
 void rig_attach(struct rig *r);
 /* As a crash does it: nothing is staged or committed. */

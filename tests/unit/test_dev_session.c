@@ -340,7 +340,7 @@ static void use(struct dev_session *s)
 	assert_int_equal(t->geometry.erase_block, 4096);
 	assert_int_equal(dev_target_read(t, 0, buf, sizeof(buf), &err), 0);
 	dev_target_free(t);
-	assert_int_equal(dev_session_known(s, &known), 0);
+	assert_int_equal(dev_session_known(s, 0, &known), 0);
 }
 
 static void learn(void)
@@ -350,7 +350,7 @@ static void learn(void)
 
 	fake_start(&board, &(struct fake_options){.rules = fake_rp2});
 	assert_int_equal(open_board(&s, &err), 0);
-	assert_int_equal(dev_session_known(s, &known), -ENODATA);
+	assert_int_equal(dev_session_known(s, 0, &known), -ENODATA);
 	use(s);
 	assert_int_equal(dev_session_close(s, &err), 0);
 	fake_stop(&board);

@@ -22,6 +22,7 @@
 struct bed {
 	struct rig rig; /* for its directory and its image file */
 	int dirfd, next_fd;
+	struct link *link;
 	struct flash *flash;
 	struct mirror *mirror;
 	struct error err;
@@ -29,8 +30,9 @@ struct bed {
 
 static struct flash *new_flash(struct bed *b, bool is_image)
 {
-	const struct flash_options o = {
-		.path = b->rig.image, .is_image = is_image, .cancel_fd = -1};
+	const struct flash_options o = {.path = is_image ? b->rig.image : NULL,
+		.link = is_image ? NULL : b->link,
+		.cancel_fd = -1};
 	struct flash *f;
 
 	assert_int_equal(flash_new(&o, &f), 0);
@@ -48,6 +50,7 @@ static int setup(void **state)
 	fakeboard_make(SIZE, BLOCK);
 	b->dirfd = open(b->rig.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	b->next_fd = openat(b->dirfd, "next", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	b->link = rig_link(&b->rig, NULL);
 	b->flash = new_flash(b, false);
 	*state = b;
 	if (mirror_open(b->dirfd, SIZE, &b->mirror, &b->err) < 0)
@@ -61,6 +64,7 @@ static int teardown(void **state)
 	struct bed *b = *state;
 
 	flash_free(b->flash);
+	link_free(b->link);
 	mirror_free(b->mirror);
 	close(b->next_fd);
 	close(b->dirfd);

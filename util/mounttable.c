@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "daemon/mounttable.h"
+#include "util/mounttable.h"
 
 #include <errno.h>
 #include <string.h>
@@ -60,12 +60,15 @@ static bool split(struct line *l)
 	return true;
 }
 
-static int read_table(struct line **first)
+static int read_table(const char *proc, struct line **first)
 {
-	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
-	_cleanup_free_ char *text = NULL;
+	_cleanup_fclose_ FILE *f = NULL;
+	_cleanup_free_ char *text = NULL, *path = NULL;
 	size_t cap = 0;
 
+	if (asprintf(&path, "%s/self/mountinfo", proc) < 0)
+		return -ENOMEM;
+	f = fopen(path, "re");
 	if (!f)
 		return -errno;
 	while (getline(&text, &cap, f) > 0) {
@@ -86,11 +89,12 @@ static int read_table(struct line **first)
 	return ferror(f) ? -EIO : 0;
 }
 
-int mounttable_each(void (*each)(void *ctx, const char *path, const char *type), void *ctx)
+int mounttable_each(
+	const char *proc, void (*each)(void *ctx, const char *path, const char *type), void *ctx)
 {
 	_cleanup_(lines_free) struct line *first = NULL;
 	struct line *l;
-	int r = read_table(&first);
+	int r = read_table(proc, &first);
 
 	if (r < 0)
 		return r;
@@ -99,12 +103,12 @@ int mounttable_each(void (*each)(void *ctx, const char *path, const char *type),
 	return 0;
 }
 
-bool mounttable_has(const char *path)
+bool mounttable_has(const char *proc, const char *path)
 {
 	_cleanup_(lines_free) struct line *first = NULL;
 	struct line *l;
 
-	if (read_table(&first) < 0)
+	if (read_table(proc, &first) < 0)
 		return true;
 	for (l = first; l; l = l->next)
 		if (strcmp(l->path, path) == 0)
