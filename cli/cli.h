@@ -29,6 +29,7 @@ extern const struct cli_command cmd_build_command;
 extern const struct cli_command cmd_compact_command;
 extern const struct cli_command cmd_deploy_command;
 extern const struct cli_command cmd_eject_command;
+extern const struct cli_command cmd_doctor_command;
 extern const struct cli_command cmd_extract_command;
 extern const struct cli_command cmd_format_command;
 extern const struct cli_command cmd_info_command;

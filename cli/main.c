@@ -18,6 +18,7 @@ static const struct cli_command *const commands[] = {
 	&cmd_eject_command,
 	&cmd_attach_command,
 	&cmd_release_command,
+	&cmd_doctor_command,
 	NULL,
 	&cmd_deploy_command,
 	&cmd_layout_command,

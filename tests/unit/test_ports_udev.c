@@ -35,6 +35,7 @@ struct board {
 	unsigned tty;	    /* number of the first one */
 	unsigned n_ttys;    /* 0: one */
 	const char *more;   /* properties of the ttys, "E: ...\n" */
+	unsigned unseen;    /* bit i: udev has not dealt with tty i yet */
 };
 
 #define KNOWN "E: ROMOUNT_BOARD=1\n"
@@ -75,9 +76,9 @@ static void plug_tty(const struct board *b, unsigned i)
 	snprintf(text, sizeof(text),
 		"P: " BUS "/1-%u/1-%u:1.%u/tty/%s%u\nE: SUBSYSTEM=tty\nE: DEVNAME=/dev/%s%u\n"
 		"E: ID_PATH=pci-0000:00:14.0-usb-0:%u:1.%u\nE: ID_USB_INTERFACE_NUM=%02x\n"
-		"E: DEVLINKS=/dev/serial/by-id/board-%u-if%02x\nE: USEC_INITIALIZED=%u\n%s",
+		"E: %sINITIALIZED=%u\n%s",
 		b->port, b->port, i * 2, node, b->tty + i, node, b->tty + i, b->port, i * 2,
-		i * 2, b->port, i * 2, ++plugs, b->more ? b->more : "");
+		i * 2, b->unseen & 1u << i ? "NOT_" : "USEC_", ++plugs, b->more ? b->more : "");
 	put(text);
 }
 
@@ -117,9 +118,9 @@ static void unplug(const struct board *b)
 
 static const struct board pico = {.port = 1, .serial = "E6614104032B6A22", .more = KNOWN};
 
-/* --- the moment between the monitor and the enumeration ---------------------------------- */
+/* --- libudev's moments ------------------------------------------------------------------- */
 
-static const struct board *plugged_between;
+static const struct board *plugged_between; /* the first list of ttys, and all later */
 static int lost; /* events that the monitor loses */
 
 int __real_udev_enumerate_scan_devices(struct udev_enumerate *list);
@@ -137,11 +138,12 @@ int __wrap_udev_device_get_is_initialized(struct udev_device *device)
 int __wrap_udev_enumerate_scan_devices(struct udev_enumerate *list)
 {
 	const struct board *b = plugged_between;
+	int r = __real_udev_enumerate_scan_devices(list);
 
 	plugged_between = NULL;
 	if (b)
-		plug(b);
-	return __real_udev_enumerate_scan_devices(list);
+		plug(b); /* in no list any more: only who listens already hears of it */
+	return r;
 }
 
 struct udev_device *__wrap_udev_monitor_receive_device(struct udev_monitor *monitor)
@@ -264,6 +266,24 @@ static void test_two_interfaces_are_one_board(void **state)
 	/* and what was configured comes before rules */
 	ports_rig_reload(&rig, "[board two]\nmatch = serial:A\ninterface = 0\n");
 	expect_told(&rig, "+usb/1-2 /dev/ttyACM0,/dev/ttyACM1\n");
+}
+
+static void test_a_board_is_told_when_all_of_it_is_there(void **state)
+{
+	const struct board two = {.port = 2, .serial = "A", .n_ttys = 2,
+		.more = KNOWN "E: ROMOUNT_INTERFACE=02\n", .unseen = 2};
+	const char *second = "/sys" BUS "/1-2/1-2:1.2/tty/ttyACM1";
+
+	plug(&two);
+	ports_rig_start(&rig, true);
+	expect_told(&rig, "");
+	umockdev_testbed_set_property(bed, second, "USEC_INITIALIZED", "77");
+	umockdev_testbed_uevent(bed, second, "add");
+	expect_told(&rig, "+usb/1-2 /dev/ttyACM1,/dev/ttyACM0\n");
+	/* told again by 'udevadm trigger' */
+	umockdev_testbed_uevent(bed, second, "add");
+	umockdev_testbed_uevent(bed, second, "change");
+	expect_told(&rig, "");
 }
 
 static void test_ttys_come_one_by_one(void **state)
@@ -478,6 +498,22 @@ static void test_14_consoles_are_no_ports(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 
+/* The sysfs of a process is umockdev's only with its library before all others, which the
+ * sanitizers want to be. */
+static int start_again(char **argv)
+{
+	const char *asan = getenv("ASAN_OPTIONS");
+	char options[400];
+
+	snprintf(options, sizeof(options), "%s%sverify_asan_link_order=0", asan ? asan : "",
+		asan ? ":" : "");
+	setenv("ASAN_OPTIONS", options, 1);
+	setenv("LD_PRELOAD", "libumockdev-preload.so.0", 1);
+	execv("/proc/self/exe", argv);
+	perror("cannot start again with libumockdev-preload.so.0");
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -486,6 +522,7 @@ int main(int argc, char **argv)
 		TEST(plug_and_unplug),
 		TEST(replug_50_times),
 		TEST(two_interfaces_are_one_board),
+		TEST(a_board_is_told_when_all_of_it_is_there),
 		TEST(ttys_come_one_by_one),
 		TEST(7_same_serial_twice),
 		TEST(five_boards),
@@ -498,12 +535,7 @@ int main(int argc, char **argv)
 		TEST(named_tty_is_no_other_board),
 	};
 
-	/* The sysfs of this process is umockdev's only with its library before all others. */
-	if (!strstr(getenv("LD_PRELOAD") ? getenv("LD_PRELOAD") : "", "umockdev")) {
-		setenv("LD_PRELOAD", "libumockdev-preload.so.0", 1);
-		execv("/proc/self/exe", argv);
-		perror("cannot start again with libumockdev-preload.so.0");
-		return 1;
-	}
+	if (!strstr(getenv("LD_PRELOAD") ? getenv("LD_PRELOAD") : "", "umockdev"))
+		return start_again(argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
