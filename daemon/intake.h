@@ -15,9 +15,9 @@
 
 #include "util/macros.h"
 
-#define INTAKE_AUTH_MAX 4096u	     /* bytes before BEGIN */
+#define INTAKE_AUTH_MAX 4096u	       /* bytes before BEGIN */
 #define INTAKE_MESSAGE_MAX (64u << 10) /* bytes of one message */
-#define INTAKE_FDS_MAX 1u	     /* descriptors that come with one */
+#define INTAKE_FDS_MAX 1u	       /* descriptors that come with one */
 
 struct intake;
 
@@ -32,6 +32,7 @@ struct intake_options {
 };
 
 /* *inner: what sd-bus is to read from; the caller's. */
-must_check int intake_new(const struct intake_options *options, int *inner, struct intake **out);
+must_check int intake_new(
+	const struct intake_options *options, int *inner, struct intake **out);
 void intake_free(struct intake *in);
 DEFINE_CLEANUP(struct intake *, intake_free);
