@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
 #include "daemon/api_private.h"
-
-#define BAUD_MAX 12000000u
+#include "daemon/config_private.h"
 
 /* --- boards by name --- */
 
@@ -45,38 +43,25 @@ static const struct wire_field board_fields[] = {
 	WIRE_U32("baud", struct config_static, baud),
 };
 
-static bool is_alias(const char *s)
+/* By the rules of the configuration; what has none is "". */
+static int check_static(const struct config_static *raw, struct config_static *b, struct error *err)
 {
-	if (*s == '.')
-		return false;
-	for (; *s; s++)
-		if (!isascii((unsigned char)*s) ||
-			(!isalnum((unsigned char)*s) && !strchr("._-", *s)))
-			return false;
-	return true;
-}
+	char baud[16];
+	int r = 0;
 
-static bool is_tty_path(const char *s)
-{
-	return s[0] == '/' && !strstr(s, "/../") && !strstr(s, "//");
-}
-
-static int check_static(const struct config_static *b, struct error *err)
-{
-	if (!*b->tty == !*b->socket)
+	if (!*raw->tty == !*raw->socket)
 		return error_set(err, -EINVAL, "a board has either a tty or a socket");
-	if (*b->tty && !is_tty_path(b->tty))
-		return error_set(err, -EINVAL,
-			"'%s' is no path of a tty: it begins with / and has no ..", b->tty);
-	if (*b->socket && !strchr(b->socket, ':'))
-		return error_set(err, -EINVAL, "'%s' is no HOST:PORT", b->socket);
-	if (!is_alias(b->alias))
-		return error_set(err, -EINVAL,
-			"'%s' is no name for a board: it has letters, digits, '.', '_' and '-'",
-			b->alias);
-	if (b->baud > BAUD_MAX)
-		return error_set(err, -EINVAL, "%u baud are more than a tty does", b->baud);
-	return 0;
+	if (*raw->tty)
+		r = config_take_tty(b->tty, raw->tty, err);
+	else
+		r = config_take_socket(b->socket, raw->socket, err);
+	if (r >= 0 && *raw->alias)
+		r = config_take_alias(b->alias, raw->alias, err);
+	if (r >= 0 && raw->baud) {
+		snprintf(baud, sizeof(baud), "%u", raw->baud);
+		r = config_take_baud(&b->baud, baud, err);
+	}
+	return r;
 }
 
 static const char *path_of_static(struct api *a, const struct config_static *want)
@@ -98,11 +83,11 @@ static int run_add_board(struct api_call *call, struct error *err)
 {
 	sd_bus_message *m = api_call_message(call);
 	struct api *a = api_call_api(call);
-	struct config_static board = {0};
-	int r = wire_read(m, board_fields, ARRAY_SIZE(board_fields), &board, NULL, err);
+	struct config_static raw = {0}, board = {0};
+	int r = wire_read(m, board_fields, ARRAY_SIZE(board_fields), &raw, NULL, err);
 
 	if (r >= 0)
-		r = check_static(&board, err);
+		r = check_static(&raw, &board, err);
 	if (r >= 0)
 		r = a->options.add_board(a->options.ctx, &board, err);
 	if (r < 0)

@@ -4,7 +4,8 @@
  * read while the client has not fetched what it asked for before.
  *
  * The bytes are those of D-Bus: lines up to BEGIN, then messages whose first 16 bytes tell
- * their length. They go on unchanged, with their descriptors, through a pair of sockets.
+ * their length. They go on unchanged through a pair of sockets; a message that brings a
+ * descriptor does so when it is whole and found good (filecall.h).
  *
  * Loop thread only; never waits. */
 #pragma once
@@ -16,7 +17,7 @@
 
 #define INTAKE_AUTH_MAX 4096u	     /* bytes before BEGIN */
 #define INTAKE_MESSAGE_MAX (64u << 10) /* bytes of one message */
-#define INTAKE_FDS_MAX 4u	     /* descriptors that come with one */
+#define INTAKE_FDS_MAX 1u	     /* descriptors that come with one */
 
 struct intake;
 
