@@ -31,7 +31,7 @@ struct hostlink {
 	unsigned n_calls;
 	sd_event_source *pinger;
 	unsigned unanswered, signals;
-	bool is_ready, is_hung;
+	bool speaks, is_hung;
 };
 
 /* --- what it tells --- */
@@ -136,6 +136,21 @@ static int on_disconnected(sd_bus_message *m, void *data, sd_bus_error *error)
 	return 1;
 }
 
+/* What is sent while it still says who it is arrives together with the end of that, which
+ * sd-bus does not notice, and where it takes no descriptors. */
+static int on_message(sd_bus_message *m, void *data, sd_bus_error *error)
+{
+	struct hostlink *l = data;
+
+	(void)m;
+	(void)error;
+	if (!l->speaks) {
+		l->speaks = true;
+		l->hooks.speaks(l->hooks.ctx);
+	}
+	return 0;
+}
+
 /* --- what it asks for --- */
 
 static int answer(sd_bus_message *m, int r, const struct error *err)
@@ -198,21 +213,9 @@ static int on_pong(sd_bus_message *m, void *data, sd_bus_error *error)
 	struct hostlink *l = data;
 
 	(void)error;
-	if (sd_bus_message_is_method_error(m, SD_BUS_ERROR_NO_REPLY))
-		return 1;
-	l->unanswered = 0;
-	if (!l->is_ready) {
-		l->is_ready = true;
-		l->hooks.speaks(l->hooks.ctx);
-	}
+	if (!sd_bus_message_is_method_error(m, SD_BUS_ERROR_NO_REPLY))
+		l->unanswered = 0;
 	return 1;
-}
-
-static int ping(struct hostlink *l)
-{
-	l->unanswered++;
-	return sd_bus_call_method_async(l->bus, NULL, NULL, BUS_CONTROL_PATH,
-		"org.freedesktop.DBus.Peer", "Ping", on_pong, l, "");
 }
 
 static int on_ping_time(sd_event_source *s, uint64_t usec, void *data)
@@ -225,8 +228,10 @@ static int on_ping_time(sd_event_source *s, uint64_t usec, void *data)
 		hung(l, "does not answer");
 		return 0;
 	}
+	l->unanswered++;
 	l->signals = 0;
-	r = ping(l);
+	r = sd_bus_call_method_async(l->bus, NULL, NULL, BUS_CONTROL_PATH,
+		"org.freedesktop.DBus.Peer", "Ping", on_pong, l, "");
 	if (r >= 0)
 		r = sd_event_source_set_time_relative(s, PING_USEC);
 	if (r >= 0)
@@ -240,9 +245,11 @@ static int on_ping_time(sd_event_source *s, uint64_t usec, void *data)
 
 static int attach(struct hostlink *l, sd_event *event)
 {
-	int r = sd_bus_add_object_vtable(
-		l->bus, NULL, BUS_HOST_PATH, BUS_HOST, host_vtable, l);
+	int r = sd_bus_add_filter(l->bus, NULL, on_message, l);
 
+	if (r >= 0)
+		r = sd_bus_add_object_vtable(
+			l->bus, NULL, BUS_HOST_PATH, BUS_HOST, host_vtable, l);
 	if (r >= 0)
 		r = sd_bus_match_signal(l->bus, NULL, NULL, BUS_CONTROL_PATH, BUS_CONTROL,
 			"Board", on_board, l);
@@ -257,9 +264,7 @@ static int attach(struct hostlink *l, sd_event *event)
 	if (r >= 0)
 		r = sd_event_add_time_relative(event, &l->pinger, CLOCK_MONOTONIC, PING_USEC,
 			PING_SLACK_USEC, on_ping_time, l);
-	/* While it says who it is, sd-bus takes no descriptors: one that comes together with
-	 * the end of that would end the link. */
-	return r < 0 ? r : ping(l);
+	return r;
 }
 
 static int start(struct hostlink *l, sd_event *event, int fd)

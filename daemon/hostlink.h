@@ -26,7 +26,7 @@ struct told_board {
  * as they were. */
 
 struct hostlink_hooks {
-	/* It has answered: calls with descriptors may be made now, not before. */
+	/* Its first message is there: calls may be made now, not before. */
 	void (*speaks)(void *ctx);
 	void (*told_board)(void *ctx, const struct told_board *told);
 	/* Fills in what the signal says over what is known; NULL: it is one too many. */

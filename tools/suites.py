@@ -109,6 +109,7 @@ class Plan:
         ):
             self.add_units(build, env)
             self.add_suites("mount", build, env)
+            self.add_suites("daemon", build, env)
             self.add_suites("faults", build, {**env, **faults})
 
 
