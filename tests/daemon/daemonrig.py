@@ -61,8 +61,8 @@ class Port:
 
 
 class Daemon:
-    def __init__(self, case, *ports, config="", hostile=None, words=()):
-        self.case, self.ports, self.words = case, ports, words
+    def __init__(self, case, *ports, config="", hostile=None, started=True):
+        self.case, self.ports = case, ports
         self.system = os.geteuid() == 0
         self.root, self.state = case.fresh("boards"), case.fresh("kept")
         self.config = os.path.join(case.fresh("etc"), "romount.conf")
@@ -73,7 +73,8 @@ class Daemon:
         self.log = os.path.join(case.directory, "romountd.log")
         self.process = None
         case.rest.callback(self.clean)
-        self.start()
+        if started:
+            self.start()
 
     def start(self):
         argv = [
@@ -81,7 +82,7 @@ class Daemon:
             *(["--system", "--board-user", os.environ.get("ROMOUNT_TEST_USER", "romount-test")]
               if self.system else ["--user"]),
             "--no-udev", "--config", self.config, "--mount-root", self.root,
-            "--state", self.state, *self.words,
+            "--state", self.state,
         ]
         for port in self.ports:
             argv += ["--board", port.word()]
