@@ -364,6 +364,7 @@ static void on_released(struct worker_job *job)
 {
 	struct boardproc *b = container_of(job, struct boardproc, release_job);
 
+	boardproc_report_now(b);
 	control_reply(b->release_call, job->dropped ? -ECANCELED : 0, NULL);
 	b->release_call = sd_bus_message_unref(b->release_call);
 	boardproc_report(b);
@@ -617,6 +618,9 @@ static int start(struct boardproc *b, int fd)
 	b->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (b->cancel_fd < 0)
 		return -errno;
+	/* A descriptor that came together with the end of the authentication would be refused:
+	 * from this signal on romountd may send some. */
+	boardproc_report(b);
 	return sd_event_add_signal(b->event, NULL, SIGTERM, on_term, b);
 }
 
