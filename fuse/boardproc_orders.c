@@ -19,14 +19,51 @@ struct sync {
 	} parts[DEV_PARTITIONS_MAX];
 };
 
-static void end_sync_part(struct sync *s)
+static void sync_free(void *data)
 {
-	if (--s->left)
-		return;
-	boardproc_report_now(s->b);
-	control_reply(s->call, s->err.code, &s->err);
+	struct sync *s = data;
+
 	sd_bus_message_unref(s->call);
 	free(s);
+}
+
+static void answer_sync(struct sync *s)
+{
+	boardproc_report_now(s->b);
+	control_reply(s->call, s->err.code, &s->err);
+}
+
+static int on_settled(sd_event_source *source, void *data)
+{
+	answer_sync(data);
+	sd_event_source_disable_unref(source); /* the loop's; frees the sync */
+	return 0;
+}
+
+/* Once, when the loop has done what it is at; where that never comes, the end of the loop
+ * frees it. */
+static int settle(struct sync *s)
+{
+	sd_event_source *source;
+	int r = sd_event_add_defer(s->b->event, &source, on_settled, s);
+
+	if (r < 0)
+		return r;
+	r = sd_event_source_set_floating(source, true);
+	if (r >= 0)
+		r = sd_event_source_set_destroy_callback(source, sync_free);
+	sd_event_source_unref(r < 0 ? sd_event_source_disable_unref(source) : source);
+	return r;
+}
+
+/* A commit's waiters hear of its end before it is taken off what is staged; whoever looks
+ * after the answer shall not see it there any more. */
+static void end_sync_part(struct sync *s)
+{
+	if (--s->left || (s->err.code == 0 && settle(s) >= 0))
+		return;
+	answer_sync(s);
+	sync_free(s);
 }
 
 static void on_synced(void *ctx, int result)
