@@ -57,11 +57,13 @@ static void on_lost(struct api_peer *peer)
 	client_free(container_of(peer, struct client, peer));
 }
 
-static bool is_wanted(void *ctx)
+static bool is_wanted(void *ctx, bool message)
 {
 	struct client *c = ctx;
 	uint64_t queued = 0;
 
+	if (message && sd_bus_is_ready(c->peer.bus) <= 0)
+		return false;
 	return sd_bus_get_n_queued_write(c->peer.bus, &queued) < 0 ||
 	       queued < ANSWERS_MAX;
 }

@@ -248,7 +248,8 @@ def eject_attach_release():
             "release pico -1 flag=0 seconds=30 bytes=0",
             "attach pico -1 flag=0 seconds=0 bytes=0"], d.orders()
         run("attach", "/dev/null", "--alias", "new")
-        run("attach", "localhost:4000")
+        doc = told("attach", "localhost:4000")
+        assert doc == {"attach": [{"port": "localhost:4000", "done": True}]}, doc
         boards = {b["name"]: b["port"] for b in told("list")["boards"]}
         assert boards["new"] == "/dev/null" and boards["added"] == "localhost:4000", boards
         fails("attach", "/dev/zero", "--alias", "refused", saying="this one is refused")

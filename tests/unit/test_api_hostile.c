@@ -219,6 +219,24 @@ static size_t capture(uint8_t *call, size_t cap, const char *interface,
 	return len;
 }
 
+/* A client that does not wait for the answers to its first lines loses nothing. */
+static void test_all_at_once(void **state)
+{
+	uint8_t all[2048], reply[512];
+	size_t len = sizeof(hello) - 1;
+	int fd = connect_raw();
+
+	rig_add("pico", 0, 1);
+	memcpy(all, hello, len);
+	len += capture(all + len, sizeof(all) - len, BUS_MANAGER, "FindBoard", "s", "pico");
+	assert_int_equal(send(fd, all, len, MSG_NOSIGNAL), len);
+	rig_settle();
+	len = (size_t)recv(fd, reply, sizeof(reply), MSG_DONTWAIT);
+	assert_in_range(len, 1, sizeof(reply));
+	assert_non_null(memmem(reply, len, PICO, sizeof(PICO)));
+	close(fd);
+}
+
 /* Every byte of a good call changed, then every length of it. */
 static void test_damaged_call(void **state)
 {
@@ -562,6 +580,7 @@ int main(void)
 		TEST(test_not_our_language),
 		TEST(test_endless_authentication),
 		TEST(test_headers),
+		TEST(test_all_at_once),
 		TEST(test_damaged_call),
 		TEST(test_descriptors),
 		TEST(test_many_calls),
