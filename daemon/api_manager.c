@@ -22,7 +22,8 @@ static int find_board(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	for (struct api_board *b = peer->api->boards; b && *name; b = b->next) {
 		if (!b->is_published || !api_sees(peer, b->view.owner))
 			continue;
-		if (strcmp(b->view.name, name) == 0 || (!found && strcmp(b->view.port, name) == 0))
+		if (strcmp(b->view.name, name) == 0 ||
+			(!found && strcmp(b->view.port, name) == 0))
 			found = b;
 		if (found && strcmp(found->view.name, name) == 0)
 			break;
@@ -30,7 +31,8 @@ static int find_board(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	if (found)
 		return sd_bus_reply_method_return(m, "o", found->path);
 	wire_copy_text(shown, sizeof(shown), name);
-	error_set(&err, -ENOENT, "there is no board '%s' here; `romount list` tells all", shown);
+	error_set(&err, -ENOENT, "there is no board '%s' here; `romount list` tells all",
+		shown);
 	return wire_reply_error(m, err.code, &err);
 }
 
@@ -44,7 +46,8 @@ static const struct wire_field board_fields[] = {
 };
 
 /* By the rules of the configuration; what has none is "". */
-static int check_static(const struct config_static *raw, struct config_static *b, struct error *err)
+static int check_static(
+	const struct config_static *raw, struct config_static *b, struct error *err)
 {
 	char baud[16];
 	int r = 0;
@@ -124,14 +127,16 @@ static int reload(sd_bus_message *m, void *userdata, sd_bus_error *error)
 #define FACT(member) offsetof(struct api, facts.member)
 const sd_bus_vtable api_manager_vtable[] = {
 	SD_BUS_VTABLE_START(0),
-	SD_BUS_PROPERTY("Version", "s", wire_get_text, FACT(version), SD_BUS_VTABLE_PROPERTY_CONST),
-	SD_BUS_PROPERTY("Mode", "s", wire_get_text, FACT(mode), SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("Version", "s", wire_get_text, FACT(version),
+		SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_PROPERTY(
-		"MountRoot", "s", wire_get_text, FACT(mount_root), SD_BUS_VTABLE_PROPERTY_CONST),
-	SD_BUS_PROPERTY(
-		"StateRoot", "s", wire_get_text, FACT(state_root), SD_BUS_VTABLE_PROPERTY_CONST),
-	SD_BUS_METHOD_WITH_NAMES("FindBoard", "s", SD_BUS_PARAM(name), "o", SD_BUS_PARAM(board),
-		find_board, SD_BUS_VTABLE_UNPRIVILEGED),
+		"Mode", "s", wire_get_text, FACT(mode), SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("MountRoot", "s", wire_get_text, FACT(mount_root),
+		SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("StateRoot", "s", wire_get_text, FACT(state_root),
+		SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_METHOD_WITH_NAMES("FindBoard", "s", SD_BUS_PARAM(name), "o",
+		SD_BUS_PARAM(board), find_board, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_NAMES("AddBoard", "a{sv}", SD_BUS_PARAM(options), "o",
 		SD_BUS_PARAM(board), add_board, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("Reload", "", "", reload, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -67,8 +67,8 @@ static int take_text(struct walk *w, bool is_signature, const char **out)
 
 	if (is_signature)
 		len = short_len;
-	if (r < 0 || len > TEXT_MAX || w->end - w->at <= len || w->bytes[w->at + len] != 0 ||
-		memchr(w->bytes + w->at, 0, len))
+	if (r < 0 || len > TEXT_MAX || w->end - w->at <= len ||
+		w->bytes[w->at + len] != 0 || memchr(w->bytes + w->at, 0, len))
 		return -EBADMSG;
 	*out = (const char *)w->bytes + w->at;
 	w->at += len + 1;
@@ -78,7 +78,7 @@ static int take_text(struct walk *w, bool is_signature, const char **out)
 static int is_path(const char *s)
 {
 	return strncmp(s, BUS_ROOT "/", strlen(BUS_ROOT "/")) == 0 &&
-		sd_bus_object_path_is_valid(s) > 0;
+	       sd_bus_object_path_is_valid(s) > 0;
 }
 
 static int is_arguments(const char *s)
@@ -97,9 +97,11 @@ static const struct {
 	{6, 's', sd_bus_service_name_is_valid},
 	{FIELD_SIGNATURE, 'g', is_arguments},
 };
-#define NEEDED_FIELDS (1u << 1 | 1u << 2 | 1u << 3 | 1u << FIELD_SIGNATURE | 1u << FIELD_UNIX_FDS)
+#define NEEDED_FIELDS                                                                    \
+	(1u << 1 | 1u << 2 | 1u << 3 | 1u << FIELD_SIGNATURE | 1u << FIELD_UNIX_FDS)
 
-static int take_text_field(struct walk *w, uint8_t code, char type, const char **arguments)
+static int take_text_field(
+	struct walk *w, uint8_t code, char type, const char **arguments)
 {
 	const char *text;
 
@@ -127,7 +129,8 @@ static int take_field(struct walk *w, unsigned *seen, const char **arguments)
 		return -EBADMSG;
 	*seen |= 1u << code;
 	if (code == FIELD_UNIX_FDS)
-		return *type == 'u' && take_word(w, &n_fds) >= 0 && n_fds == 1 ? 0 : -EBADMSG;
+		return *type == 'u' && take_word(w, &n_fds) >= 0 && n_fds == 1 ? 0
+									       : -EBADMSG;
 	return take_text_field(w, code, *type, arguments);
 }
 
@@ -154,8 +157,8 @@ int filecall_check(const uint8_t *message, size_t len)
 		message[1] != METHOD_CALL || message[3] != PROTOCOL_VERSION)
 		return -EBADMSG;
 	w.is_big_endian = message[0] == 'B';
-	if (take_word(&w, &body) < 0 || take_word(&w, &serial) < 0 || take_word(&w, &fields) < 0 ||
-		serial == 0 || fields > len - HEADER_BYTES)
+	if (take_word(&w, &body) < 0 || take_word(&w, &serial) < 0 ||
+		take_word(&w, &fields) < 0 || serial == 0 || fields > len - HEADER_BYTES)
 		return -EBADMSG;
 	w.end = HEADER_BYTES + fields;
 	while (w.at < w.end)

@@ -213,7 +213,8 @@ static int follow_messages(struct intake *in, const uint8_t *bytes, size_t n)
 static ssize_t receive_part(struct intake *in)
 {
 	size_t room = sizeof(in->chunk) - in->len;
-	size_t want = in->n_header < HEADER_BYTES ? HEADER_BYTES - in->n_header : in->rest;
+	size_t want =
+		in->n_header < HEADER_BYTES ? HEADER_BYTES - in->n_header : in->rest;
 	struct iovec iov = {in->chunk + in->len, MIN(want, room)};
 	union {
 		struct cmsghdr align;
@@ -223,7 +224,8 @@ static ssize_t receive_part(struct intake *in)
 		.msg_iovlen = 1,
 		.msg_control = control.bytes,
 		.msg_controllen = sizeof(control.bytes)};
-	ssize_t n = room > 0 ? recvmsg(in->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) : -1;
+	ssize_t n =
+		room > 0 ? recvmsg(in->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) : -1;
 	int r;
 
 	if (room == 0)
@@ -261,12 +263,14 @@ static int receive(struct intake *in)
 static int update(struct intake *in)
 {
 	bool is_full = in->at < in->len && !in->is_held;
-	bool may_read = !is_full && !in->has_ended && in->options.wanted(in->options.ctx);
+	bool may_read = !is_full && !in->has_ended &&
+			in->options.wanted(in->options.ctx, in->has_begun);
 	int r = enable(in->to_bus, is_full);
 
 	/* Without EPOLLIN it is still told when the client has gone. */
 	if (r >= 0)
-		r = sd_event_source_set_io_events(in->from_client, may_read ? EPOLLIN : 0);
+		r = sd_event_source_set_io_events(
+			in->from_client, may_read ? EPOLLIN : 0);
 	if (r >= 0)
 		r = enable(in->from_client, !in->has_ended);
 	if (r >= 0)

@@ -386,6 +386,7 @@ static void on_released(struct worker_job *job)
 {
 	struct boardproc *b = container_of(job, struct boardproc, release_job);
 
+	boardproc_report_now(b);
 	control_reply(b->release_call, job->dropped ? -ECANCELED : 0, NULL);
 	b->release_call = sd_bus_message_unref(b->release_call);
 	boardproc_report(b);

@@ -8,6 +8,7 @@
 /* --- sync: of one partition, or of all --- */
 
 struct sync {
+	struct boardproc *b;
 	sd_bus_message *call;
 	unsigned left;
 	struct error err;
@@ -22,6 +23,7 @@ static void end_sync_part(struct sync *s)
 {
 	if (--s->left)
 		return;
+	boardproc_report_now(s->b);
 	control_reply(s->call, s->err.code, &s->err);
 	sd_bus_message_unref(s->call);
 	free(s);
@@ -76,6 +78,7 @@ static void sync_order(struct boardproc *b, unsigned number, sd_bus_message *cal
 		control_reply(call, err.code ? err.code : -ENOMEM, &err);
 		return;
 	}
+	s->b = b;
 	s->call = sd_bus_message_ref(call);
 	s->left = 1 + (all ? b->n_parts : 1);
 	if (one)
@@ -97,6 +100,7 @@ static void on_operated(void *ctx, const struct volume_result *result)
 {
 	struct operation *o = ctx;
 
+	boardproc_report_now(o->part->b);
 	if (result->result < 0)
 		control_reply(o->call, result->result, &result->err);
 	else if (o->what == VOLUME_VERIFY)

@@ -87,5 +87,7 @@ void boardproc_order(
 
 /* boardproc_report.c: something has changed; romountd hears of it soon, if it is so. */
 void boardproc_report(struct boardproc *b);
+/* At once: before the answer to whom has ordered what changes it. */
+void boardproc_report_now(struct boardproc *b);
 void boardproc_report_anew(struct boardproc *b); /* everything, now */
 void boardproc_report_free(struct boardproc *b);

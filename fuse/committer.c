@@ -314,6 +314,8 @@ static void succeeded(struct committer *c, uint64_t change)
 	c->first_change_us = 0;
 	disarm(c);
 	c->o.notify(c->o.ctx);
+	if (c->turn_begun)
+		return; /* the port may be open: its end tells those who wait */
 	answer(c, change, 0);
 	if (!c->waiters && !is_settled(c))
 		committer_changed(c);

@@ -67,7 +67,11 @@ class Daemon:
         self.root, self.state = case.fresh("boards"), case.fresh("kept")
         self.config = os.path.join(case.fresh("etc"), "romount.conf")
         rig.write(self.config, config.encode())
-        self.env = {**case.env, "ROMOUNT_LIBEXEC": rig.BUILDDIR, "XDG_RUNTIME_DIR": case.directory}
+        # The socket also of one that would be the whole computer's.
+        self.env = {
+            **case.env, "ROMOUNT_LIBEXEC": rig.BUILDDIR, "XDG_RUNTIME_DIR": case.directory,
+            "ROMOUNT_SOCKET": os.path.join(case.directory, "private"),
+        }
         if hostile:
             self.env.update(ROMOUNT_LIBEXEC=HOSTILE, HOSTILE=hostile)
         self.log = os.path.join(case.directory, "romountd.log")

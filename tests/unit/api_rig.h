@@ -14,9 +14,10 @@
 #include "daemon/api.h"
 
 #define RIG_SECONDS 60
+#define RIG_OTHER_UID 65534 /* nobody: dbus-daemon wants one that exists */
 
 struct api_rig {
-	char dir[64], socket[96];
+	char dir[64], socket[96], bus_address[128];
 	sd_event *event;
 	struct registry *registry;
 	struct api *api;
@@ -33,13 +34,15 @@ struct api_rig {
 
 extern struct api_rig rig;
 
+/* with_bus: the system bus is that at rig.bus_address, when it is there. */
 void rig_setup(bool with_bus);
 void rig_teardown(void);
 
 /* A board with n partitions. */
 struct board *rig_add(const char *name, uid_t owner, unsigned n_partitions);
 /* Finishes the first order. */
-void rig_finish(int result, const char *error_name, const char *text, sd_bus_message *reply);
+void rig_finish(
+	int result, const char *error_name, const char *text, sd_bus_message *reply);
 
 /* A client of the private socket, in this loop. */
 sd_bus *rig_connect(void);
@@ -56,12 +59,17 @@ void rig_settle(void);
 	} while (0)
 
 /* Calls and waits. Returns the reply, an error or not. */
-sd_bus_message *rig_call(sd_bus *bus, const char *path, const char *interface, const char *member,
-	const char *types, ...);
+sd_bus_message *rig_call(sd_bus *bus, const char *path, const char *interface,
+	const char *member, const char *types, ...);
 /* The same; an error fails the test. */
 #define rig_call_ok(...) rig_must_be_ok(rig_call(__VA_ARGS__))
 sd_bus_message *rig_must_be_ok(sd_bus_message *reply);
 /* Fails unless the reply is this error, whose text contains `text`; frees the reply. */
 void rig_expect_error(sd_bus_message *reply, const char *name, const char *text);
+
+/* Another user beside the loop, connected to the socket or to the bus: what `what` returns must
+ * be 0. Tests that use it are skipped where root does not run them. */
+void rig_run_as_other(bool on_bus, int (*what)(sd_bus *bus));
+void rig_skip_unless_root(void);
 
 unsigned rig_count_fds(void);

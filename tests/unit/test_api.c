@@ -31,7 +31,8 @@ static int teardown(void **state)
 
 /* --- properties --- */
 
-static void expect_text(const char *path, const char *interface, const char *name, const char *want)
+static void expect_text(
+	const char *path, const char *interface, const char *name, const char *want)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	const char *value;
@@ -88,7 +89,8 @@ static void test_properties(void **state)
 	expect_number(PICO "/rom1", BUS_PARTITION, "PendingFiles", "u", 3);
 	expect_number(PICO "/rom1", BUS_PARTITION, "Address", "t", 0x10100000);
 	expect_number(PICO "/rom1", BUS_PARTITION, "HasAddress", "b", 1);
-	rig_expect_error(rig_call(client, PICO, PROPERTIES, "Set", "ssv", BUS_BOARD, "Name", "s", "x"),
+	rig_expect_error(rig_call(client, PICO, PROPERTIES, "Set", "ssv", BUS_BOARD,
+				 "Name", "s", "x"),
 		SD_BUS_ERROR_PROPERTY_READ_ONLY, "");
 }
 
@@ -96,15 +98,16 @@ static void test_properties(void **state)
 static void test_managed_objects(void **state)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-	static const char *const want[] = {BUS_BOARDS "/a_2db_2ec", BUS_BOARDS "/a_2db_2ec/rom0",
-		PICO, PICO "/rom0", PICO "/rom7"};
+	static const char *const want[] = {BUS_BOARDS "/a_2db_2ec",
+		BUS_BOARDS "/a_2db_2ec/rom0", PICO, PICO "/rom0", PICO "/rom7"};
 	struct board *b = rig_add("pico", 1000, 2);
 	unsigned seen = 0, n = 0;
 	const char *path;
 
 	b->partitions[1].number = 7;
 	rig_add("a-b.c", 1000, 1)->place.n_ttys = 0;
-	m = rig_call_ok(client, BUS_ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects", "");
+	m = rig_call_ok(client, BUS_ROOT, "org.freedesktop.DBus.ObjectManager",
+		"GetManagedObjects", "");
 	assert_true(sd_bus_message_enter_container(m, 'a', "{oa{sa{sv}}}") > 0);
 	while (sd_bus_message_enter_container(m, 'e', "oa{sa{sv}}") > 0) {
 		assert_true(sd_bus_message_read(m, "o", &path) > 0);
@@ -156,7 +159,9 @@ static int on_objects(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
 	assert_true(sd_bus_message_read(m, "o", &path) > 0);
 	tell("%s %s\n",
-		strcmp(sd_bus_message_get_member(m), "InterfacesAdded") == 0 ? "added" : "removed", path);
+		strcmp(sd_bus_message_get_member(m), "InterfacesAdded") == 0 ? "added"
+									     : "removed",
+		path);
 	return 0;
 }
 
@@ -166,10 +171,13 @@ static void listen_to_signals(void)
 
 	*told = '\0';
 	assert_return_code(sd_bus_match_signal(client, NULL, NULL, NULL, PROPERTIES,
-				   "PropertiesChanged", on_changed, NULL), 0);
+				   "PropertiesChanged", on_changed, NULL),
+		0);
 	for (unsigned i = 0; i < ARRAY_SIZE(members); i++)
 		assert_return_code(sd_bus_match_signal(client, NULL, NULL, BUS_ROOT,
-			"org.freedesktop.DBus.ObjectManager", members[i], on_objects, NULL), 0);
+					   "org.freedesktop.DBus.ObjectManager",
+					   members[i], on_objects, NULL),
+			0);
 	expect_text(BUS_ROOT, BUS_MANAGER, "Mode", "system"); /* connected */
 }
 
@@ -217,7 +225,8 @@ static void test_objects_come_and_go(void **state)
 	expect_told("removed " PICO "/rom0\nadded " PICO "/rom2\n");
 	registry_remove(rig.registry, b);
 	expect_told("removed " PICO "/rom1\nremoved " PICO "/rom2\nremoved " PICO "\n");
-	rig_expect_error(rig_call(client, PICO, BUS_BOARD, "Sync", ""), SD_BUS_ERROR_UNKNOWN_OBJECT, "");
+	rig_expect_error(rig_call(client, PICO, BUS_BOARD, "Sync", ""),
+		SD_BUS_ERROR_UNKNOWN_OBJECT, "");
 }
 
 /* --- calls --- */
@@ -232,19 +241,22 @@ static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *error)
 }
 
 /* Begins a call and waits until the board has its order. */
-static struct board_order *begin(const char *path, const char *interface, const char *member,
-	const char *types, ...)
+static struct board_order *begin(const char *path, const char *interface,
+	const char *member, const char *types, ...)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	unsigned n = rig.n_orders;
 	va_list ap;
 
 	answer = sd_bus_message_unref(answer);
-	assert_return_code(sd_bus_message_new_method_call(client, &m, NULL, path, interface, member), 0);
+	assert_return_code(
+		sd_bus_message_new_method_call(client, &m, NULL, path, interface, member),
+		0);
 	va_start(ap, types);
 	assert_return_code(sd_bus_message_appendv(m, types, ap), 0);
 	va_end(ap);
-	assert_return_code(sd_bus_call_async(client, NULL, m, on_answer, NULL, UINT64_MAX), 0);
+	assert_return_code(
+		sd_bus_call_async(client, NULL, m, on_answer, NULL, UINT64_MAX), 0);
 	rig_until(rig.n_orders > n || answer);
 	if (answer)
 		rig_must_be_ok(answer);
@@ -264,8 +276,11 @@ static void test_orders(void **state)
 		bool of_board;
 		enum board_order_kind kind;
 	} plain[] = {
-		{"Sync", true, ORDER_SYNC}, {"Eject", true, ORDER_EJECT}, {"Attach", true, ORDER_ATTACH},
-		{"Sync", false, ORDER_SYNC}, {"Format", false, ORDER_FORMAT},
+		{"Sync", true, ORDER_SYNC},
+		{"Eject", true, ORDER_EJECT},
+		{"Attach", true, ORDER_ATTACH},
+		{"Sync", false, ORDER_SYNC},
+		{"Format", false, ORDER_FORMAT},
 	};
 	struct board_order *order;
 
@@ -273,9 +288,11 @@ static void test_orders(void **state)
 	rig_add("pico", 1000, 4);
 	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
 		order = begin(plain[i].of_board ? PICO : PICO "/rom3",
-			plain[i].of_board ? BUS_BOARD : BUS_PARTITION, plain[i].member, "");
+			plain[i].of_board ? BUS_BOARD : BUS_PARTITION, plain[i].member,
+			"");
 		assert_int_equal(order->kind, plain[i].kind);
-		assert_int_equal(order->partition, plain[i].of_board ? BUS_ALL_PARTITIONS : 3);
+		assert_int_equal(
+			order->partition, plain[i].of_board ? BUS_ALL_PARTITIONS : 3);
 		assert_string_equal(rig.order_boards[0], "pico");
 		rig_settle();
 		assert_null(answer); /* not before it is done */
@@ -299,15 +316,16 @@ static void test_orders(void **state)
 
 static void test_answers(void **state)
 {
-	_cleanup_(sd_bus_message_unrefp) sd_bus_message *bytes = NULL, *layout = NULL, *got = NULL;
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *bytes = NULL, *layout = NULL,
+							*got = NULL;
 	const char *kind, *name;
 	uint64_t a, b;
 
 	rig_add("pico", 1000, 1);
 	bytes = rig_message(client, "t", (uint64_t)4711);
-	layout = rig_message(client, "tta(ttss)", (uint64_t)65536, (uint64_t)4096, 2, (uint64_t)0,
-		(uint64_t)16, "head", "", (uint64_t)16, (uint64_t)100, "a kind that is much too long",
-		"evil\x1b[2J\n");
+	layout = rig_message(client, "tta(ttss)", (uint64_t)65536, (uint64_t)4096, 2,
+		(uint64_t)0, (uint64_t)16, "head", "", (uint64_t)16, (uint64_t)100,
+		"a kind that is much too long", "evil\x1b[2J\n");
 	begin(PICO "/rom0", BUS_PARTITION, "Verify", "");
 	rig_finish(0, NULL, NULL, bytes);
 	got = rig_must_be_ok(answered());
@@ -386,11 +404,14 @@ static void test_files(void **state)
 	assert_memory_equal(bytes, "abc", 3);
 	rig_finish(0, NULL, NULL, NULL);
 	sd_bus_message_unref(rig_must_be_ok(answered()));
-	rig_expect_error(rig_call(client, PICO "/rom0", BUS_PARTITION, "Save", "h", read_only),
+	rig_expect_error(
+		rig_call(client, PICO "/rom0", BUS_PARTITION, "Save", "h", read_only),
 		BUS_ERROR_INVALID, "not open for writing");
-	rig_expect_error(rig_call(client, PICO "/rom0", BUS_PARTITION, "Save", "h", pair[1]),
+	rig_expect_error(
+		rig_call(client, PICO "/rom0", BUS_PARTITION, "Save", "h", pair[1]),
 		BUS_ERROR_INVALID, "ordinary file");
-	rig_expect_error(rig_call(client, PICO "/rom0", BUS_PARTITION, "Restore", "hb", pair[0], false),
+	rig_expect_error(rig_call(client, PICO "/rom0", BUS_PARTITION, "Restore", "hb",
+				 pair[0], false),
 		BUS_ERROR_INVALID, "ordinary file");
 	assert_int_equal(rig.n_orders, 0);
 	assert_int_equal(rig_count_fds(), before);
@@ -441,20 +462,24 @@ static void test_find_board(void **state)
 {
 	rig_add("a-b", 1000, 0);
 	rig_add("pico", 1000, 0);
-	expect_path(rig_call(client, BUS_ROOT, BUS_MANAGER, "FindBoard", "s", "pico"), PICO);
+	expect_path(
+		rig_call(client, BUS_ROOT, BUS_MANAGER, "FindBoard", "s", "pico"), PICO);
 	expect_path(rig_call(client, BUS_ROOT, BUS_MANAGER, "FindBoard", "s", "a-b"),
 		BUS_BOARDS "/a_2db");
-	expect_path(rig_call(client, BUS_ROOT, BUS_MANAGER, "FindBoard", "s", "/dev/tty-pico"), PICO);
-	rig_expect_error(rig_call(client, BUS_ROOT, BUS_MANAGER, "FindBoard", "s", "pic\n"),
-		BUS_ERROR_NO_BOARD, "no board 'pic?'");
+	expect_path(rig_call(client, BUS_ROOT, BUS_MANAGER, "FindBoard", "s",
+			    "/dev/tty-pico"),
+		PICO);
 	rig_expect_error(
-		rig_call(client, BUS_ROOT, BUS_MANAGER, "FindBoard", "s", ""), BUS_ERROR_NO_BOARD, "");
+		rig_call(client, BUS_ROOT, BUS_MANAGER, "FindBoard", "s", "pic\n"),
+		BUS_ERROR_NO_BOARD, "no board 'pic?'");
+	rig_expect_error(rig_call(client, BUS_ROOT, BUS_MANAGER, "FindBoard", "s", ""),
+		BUS_ERROR_NO_BOARD, "");
 }
 
 static sd_bus_message *add(const char *key, const char *value, const char *alias)
 {
-	return rig_call(client, BUS_ROOT, BUS_MANAGER, "AddBoard", "a{sv}", 2, key, "s", value,
-		"alias", "s", alias);
+	return rig_call(client, BUS_ROOT, BUS_MANAGER, "AddBoard", "a{sv}", 2, key, "s",
+		value, "alias", "s", alias);
 }
 
 static void test_add_board(void **state)
@@ -469,10 +494,12 @@ static void test_add_board(void **state)
 	rig_expect_error(add("tty", "ttyS7", "x"), BUS_ERROR_INVALID, "'ttyS7'");
 	rig_expect_error(add("socket", "host", "x"), BUS_ERROR_INVALID, "HOST:PORT");
 	rig_expect_error(add("tty", "/dev/ttyS8", "../x"), BUS_ERROR_INVALID, "'../x'");
-	rig_expect_error(add("tty", "/dev/ttyS8", "a\033[1m"), BUS_ERROR_INVALID, "alias");
-	rig_expect_error(add("other", "x", "x"), BUS_ERROR_INVALID, "either a tty or a socket");
-	rig_expect_error(rig_call(client, BUS_ROOT, BUS_MANAGER, "AddBoard", "a{sv}", 2, "tty", "s",
-				 "/dev/ttyS8", "baud", "u", 1u),
+	rig_expect_error(
+		add("tty", "/dev/ttyS8", "a\033[1m"), BUS_ERROR_INVALID, "alias");
+	rig_expect_error(
+		add("other", "x", "x"), BUS_ERROR_INVALID, "either a tty or a socket");
+	rig_expect_error(rig_call(client, BUS_ROOT, BUS_MANAGER, "AddBoard", "a{sv}", 2,
+				 "tty", "s", "/dev/ttyS8", "baud", "u", 1u),
 		BUS_ERROR_INVALID, "");
 	assert_int_equal(rig.n_added, 2);
 	sd_bus_message_unref(rig_call_ok(client, BUS_ROOT, BUS_MANAGER, "Reload", ""));

@@ -4,21 +4,15 @@
 #include "config.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
 #include <malloc.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
 #include "daemon/intake.h"
 #include "tests/unit/api_rig.h"
 
 #define PICO BUS_BOARDS "/pico"
-#define OTHER_UID 54321
 
 static int setup(void **state)
 {
@@ -49,7 +43,8 @@ static void expect_service(void)
 {
 	sd_bus *good = rig_connect();
 
-	sd_bus_message_unref(rig_call_ok(good, BUS_ROOT, BUS_MANAGER, "FindBoard", "s", "pico"));
+	sd_bus_message_unref(
+		rig_call_ok(good, BUS_ROOT, BUS_MANAGER, "FindBoard", "s", "pico"));
 	sd_bus_close_unref(good);
 	rig_settle();
 }
@@ -71,7 +66,8 @@ static void send_all(int fd, const void *bytes, size_t len)
 	ssize_t n;
 
 	for (size_t at = 0; at < len;) {
-		n = send(fd, (const char *)bytes + at, len - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = send(fd, (const char *)bytes + at, len - at,
+			MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0 && errno != EAGAIN)
 			return;
 		if (n > 0)
@@ -101,7 +97,9 @@ static void test_not_our_language(void **state)
 	} cases[] = {
 		{"HTTP", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 35},
 		{"no NUL first", "AUTH EXTERNAL\r\n", 15},
-		{"zeros", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 36},
+		{"zeros",
+			"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+			36},
 		{"BEGIN before anything", "\0X\r\nBEGIN\r\nl\1\0\1", 15},
 	};
 	unsigned before;
@@ -144,13 +142,21 @@ static void test_headers(void **state)
 		uint8_t header[16];
 		bool is_cut_off;
 	} cases[] = {
-		{"a body of 4 GiB", {'l', 1, 0, 1, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 8, 0, 0, 0}, true},
-		{"fields of 4 GiB", {'l', 1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff}, true},
+		{"a body of 4 GiB",
+			{'l', 1, 0, 1, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 8, 0, 0, 0},
+			true},
+		{"fields of 4 GiB",
+			{'l', 1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff},
+			true},
 		{"64 KiB", {'l', 1, 0, 1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0}, true},
-		{"64 KiB, big endian", {'B', 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}, true},
-		{"no byte order", {'x', 1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, true},
-		{"no such type", {'l', 77, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, false},
-		{"half a message", {'l', 1, 0, 1, 0, 16, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0}, false},
+		{"64 KiB, big endian", {'B', 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0},
+			true},
+		{"no byte order", {'x', 1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0},
+			true},
+		{"no such type", {'l', 77, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0},
+			false},
+		{"half a message", {'l', 1, 0, 1, 0, 16, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0},
+			false},
 	};
 	unsigned before;
 
@@ -172,8 +178,8 @@ static void test_headers(void **state)
 }
 
 /* The bytes that sd-bus would send. */
-static size_t capture(uint8_t *call, size_t cap, const char *interface, const char *member,
-	const char *types, ...)
+static size_t capture(uint8_t *call, size_t cap, const char *interface,
+	const char *member, const char *types, ...)
 {
 	static const char welcome[] =
 		"DATA\r\nOK 0123456789abcdef0123456789abcdef\r\nAGREE_UNIX_FD\r\n";
@@ -186,7 +192,8 @@ static size_t capture(uint8_t *call, size_t cap, const char *interface, const ch
 	ssize_t n;
 
 	assert_return_code(
-		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), errno);
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+		errno);
 	assert_return_code(sd_bus_new(&writer), 0);
 	assert_return_code(sd_bus_set_fd(writer, pair[0], pair[0]), 0);
 	assert_return_code(sd_bus_negotiate_fds(writer, true), 0);
@@ -196,18 +203,38 @@ static size_t capture(uint8_t *call, size_t cap, const char *interface, const ch
 		assert_return_code(sd_bus_process(writer, NULL), 0);
 	while (recv(pair[1], call, cap, MSG_DONTWAIT) > 0)
 		;
-	assert_return_code(
-		sd_bus_message_new_method_call(writer, &m, NULL, BUS_ROOT, interface, member), 0);
+	assert_return_code(sd_bus_message_new_method_call(
+				   writer, &m, NULL, BUS_ROOT, interface, member),
+		0);
 	va_start(ap, types);
 	assert_return_code(sd_bus_message_appendv(m, types, ap), 0);
 	va_end(ap);
-	assert_return_code(sd_bus_send(writer, m, &cookie), 0); /* without: no answer wanted */
+	assert_return_code(
+		sd_bus_send(writer, m, &cookie), 0); /* without: no answer wanted */
 	assert_return_code(sd_bus_flush(writer), 0);
 	while ((n = recv(pair[1], call + len, cap - len, MSG_DONTWAIT)) > 0)
 		len += (size_t)n;
 	close(pair[1]);
 	assert_in_range(len, 64, cap - 1);
 	return len;
+}
+
+/* A client that does not wait for the answers to its first lines loses nothing. */
+static void test_all_at_once(void **state)
+{
+	uint8_t all[2048], reply[512];
+	size_t len = sizeof(hello) - 1;
+	int fd = connect_raw();
+
+	rig_add("pico", 0, 1);
+	memcpy(all, hello, len);
+	len += capture(all + len, sizeof(all) - len, BUS_MANAGER, "FindBoard", "s", "pico");
+	assert_int_equal(send(fd, all, len, MSG_NOSIGNAL), len);
+	rig_settle();
+	len = (size_t)recv(fd, reply, sizeof(reply), MSG_DONTWAIT);
+	assert_in_range(len, 1, sizeof(reply));
+	assert_non_null(memmem(reply, len, PICO, sizeof(PICO)));
+	close(fd);
 }
 
 /* Every byte of a good call changed, then every length of it. */
@@ -264,7 +291,8 @@ static void test_descriptors(void **state)
 			.cmsg_type = SCM_RIGHTS,
 			.cmsg_len = CMSG_LEN(numbers[i] * sizeof(int))};
 		for (unsigned k = 0; k < numbers[i]; k++)
-			memcpy(CMSG_DATA(&control.align) + k * sizeof(int), &fd, sizeof(int));
+			memcpy(CMSG_DATA(&control.align) + k * sizeof(int), &fd,
+				sizeof(int));
 		assert_int_equal(sendmsg(fd, &msg, MSG_NOSIGNAL), len);
 		rig_settle();
 		expect_service();
@@ -293,8 +321,9 @@ static void test_many_calls(void **state)
 	n_answers = n_busy = 0;
 	rig_add("pico", 0, 1);
 	for (unsigned i = 0; i < 10000; i++)
-		assert_return_code(sd_bus_call_method_async(client, NULL, NULL, PICO, BUS_BOARD,
-					   "Sync", on_answer, NULL, ""), 0);
+		assert_return_code(sd_bus_call_method_async(client, NULL, NULL, PICO,
+					   BUS_BOARD, "Sync", on_answer, NULL, ""),
+			0);
 	rig_until(n_answers + rig.n_orders >= 10000);
 	assert_int_equal(rig.n_orders, 32);
 	assert_int_equal(n_busy, 10000 - 32);
@@ -332,7 +361,8 @@ static void test_answers_not_fetched(void **state)
 	fd = connect_authenticated();
 	memory = memory_in_use();
 	for (unsigned i = 0; i < 10000; i++) {
-		if (send(fd, call, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN)
+		if (send(fd, call, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+			errno != EAGAIN)
 			fail_msg("hung up on: %s", strerror(errno));
 		rig_settle();
 	}
@@ -383,54 +413,13 @@ static void test_many_connections(void **state)
 
 /* --- other users --- */
 
-/* Runs as another user beside the loop; what it returns becomes its exit code. */
-static int as_other(int (*what)(sd_bus *bus))
-{
-	char address[128];
-	sd_bus *bus;
-
-	alarm(RIG_SECONDS);
-	if (setgroups(0, NULL) < 0 || setgid(OTHER_UID) < 0 || setuid(OTHER_UID) < 0)
-		return 101;
-	snprintf(address, sizeof(address), "unix:path=%s", rig.socket);
-	if (sd_bus_new(&bus) < 0 || sd_bus_set_address(bus, address) < 0 || sd_bus_start(bus) < 0)
-		return 102;
-	return what(bus);
-}
-
-static int on_exit_of_other(sd_event_source *s, const siginfo_t *si, void *userdata)
-{
-	*(int *)userdata = si->si_code == CLD_EXITED ? si->si_status : 200;
-	return 0;
-}
-
-static void run_as_other(int (*what)(sd_bus *bus))
-{
-	_cleanup_(sd_event_source_unrefp) sd_event_source *source = NULL;
-	int status = -1;
-	sigset_t mask;
-	pid_t pid;
-
-	assert_return_code(sigemptyset(&mask), errno);
-	assert_return_code(sigaddset(&mask, SIGCHLD), errno);
-	assert_return_code(sigprocmask(SIG_BLOCK, &mask, NULL), errno);
-	pid = fork();
-	assert_return_code(pid, errno);
-	if (pid == 0)
-		_exit(as_other(what));
-	assert_return_code(
-		sd_event_add_child(rig.event, &source, pid, WEXITED, on_exit_of_other, &status), 0);
-	rig_until(status >= 0);
-	if (status > 0)
-		fail_msg("step %d failed as another user", status);
-}
-
-static bool is_refused(sd_bus *bus, const char *path, const char *interface, const char *member,
-	const char *error_name)
+static bool is_refused(sd_bus *bus, const char *path, const char *interface,
+	const char *member, const char *error_name)
 {
 	sd_bus_error error = SD_BUS_ERROR_NULL;
-	bool is = sd_bus_call_method(bus, NULL, path, interface, member, &error, NULL, "") < 0 &&
-		sd_bus_error_has_name(&error, error_name);
+	bool is = sd_bus_call_method(
+			  bus, NULL, path, interface, member, &error, NULL, "") < 0 &&
+		  sd_bus_error_has_name(&error, error_name);
 
 	sd_bus_error_free(&error);
 	return is;
@@ -452,44 +441,41 @@ static int look_as_other(sd_bus *bus)
 		n++;
 	if (n != 2)
 		return 2;
-	if (sd_bus_get_property_string(bus, NULL, BUS_BOARDS "/mine", BUS_BOARD, "Name", NULL, &name) < 0)
+	if (sd_bus_get_property_string(
+		    bus, NULL, BUS_BOARDS "/mine", BUS_BOARD, "Name", NULL, &name) < 0)
 		return 3;
-	if (sd_bus_get_property_string(bus, NULL, PICO, BUS_BOARD, "Name", NULL, &name) >= 0)
+	if (sd_bus_get_property_string(bus, NULL, PICO, BUS_BOARD, "Name", NULL, &name) >=
+		0)
 		return 4;
-	if (sd_bus_call_method(bus, NULL, BUS_BOARDS, "org.freedesktop.DBus.Introspectable",
-		    "Introspect", NULL, &m, "") < 0 || sd_bus_message_read(m, "s", &xml) < 0)
+	if (sd_bus_call_method(bus, NULL, BUS_BOARDS,
+		    "org.freedesktop.DBus.Introspectable", "Introspect", NULL, &m,
+		    "") < 0 ||
+		sd_bus_message_read(m, "s", &xml) < 0)
 		return 5;
 	if (!strstr(xml, "mine") || strstr(xml, "pico"))
 		return 6;
-	if (sd_bus_call_method(bus, NULL, BUS_ROOT, BUS_MANAGER, "FindBoard", NULL, NULL, "s",
-		    "pico") >= 0)
+	if (sd_bus_call_method(bus, NULL, BUS_ROOT, BUS_MANAGER, "FindBoard", NULL, NULL,
+		    "s", "pico") >= 0)
 		return 7;
 	if (!is_refused(bus, PICO, BUS_BOARD, "Sync", SD_BUS_ERROR_UNKNOWN_OBJECT))
 		return 8;
-	if (!is_refused(bus, PICO "/rom0", BUS_PARTITION, "Format", SD_BUS_ERROR_UNKNOWN_OBJECT))
+	if (!is_refused(bus, PICO "/rom0", BUS_PARTITION, "Format",
+		    SD_BUS_ERROR_UNKNOWN_OBJECT))
 		return 9;
 	if (!is_refused(bus, BUS_ROOT, BUS_MANAGER, "Reload", BUS_ERROR_DENIED))
 		return 10;
-	if (sd_bus_call_method(bus, NULL, BUS_ROOT, BUS_MANAGER, "AddBoard", NULL, NULL, "a{sv}", 1,
-		    "tty", "s", "/dev/tty1") >= 0)
+	if (sd_bus_call_method(bus, NULL, BUS_ROOT, BUS_MANAGER, "AddBoard", NULL, NULL,
+		    "a{sv}", 1, "tty", "s", "/dev/tty1") >= 0)
 		return 11;
 	return 0;
 }
 
-static void skip_unless_root(void)
-{
-	if (geteuid() == 0)
-		return;
-	print_message("skip: another user can be played by root alone\n");
-	skip();
-}
-
 static void test_other_user_sees_his_own(void **state)
 {
-	skip_unless_root();
+	rig_skip_unless_root();
 	rig_add("pico", 0, 3);
-	rig_add("mine", OTHER_UID, 1);
-	run_as_other(look_as_other);
+	rig_add("mine", RIG_OTHER_UID, 1);
+	rig_run_as_other(false, look_as_other);
 	assert_int_equal(rig.n_orders, 0);
 	assert_int_equal(rig.n_added, 0);
 	assert_int_equal(rig.n_reloads, 0);
@@ -497,7 +483,8 @@ static void test_other_user_sees_his_own(void **state)
 
 static int sync_as_other(sd_bus *bus)
 {
-	return sd_bus_call_method(bus, NULL, BUS_BOARDS "/mine", BUS_BOARD, "Sync", NULL, NULL, "") < 0;
+	return sd_bus_call_method(bus, NULL, BUS_BOARDS "/mine", BUS_BOARD, "Sync", NULL,
+		       NULL, "") < 0;
 }
 
 static int on_turn(sd_event_source *s, void *userdata)
@@ -511,10 +498,10 @@ static void test_owner_may(void **state)
 {
 	_cleanup_(sd_event_source_unrefp) sd_event_source *finisher = NULL;
 
-	skip_unless_root();
-	rig_add("mine", OTHER_UID, 1);
+	rig_skip_unless_root();
+	rig_add("mine", RIG_OTHER_UID, 1);
 	assert_return_code(sd_event_add_post(rig.event, &finisher, on_turn, NULL), 0);
-	run_as_other(sync_as_other);
+	rig_run_as_other(false, sync_as_other);
 }
 
 static int on_change_of_owner(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -522,7 +509,8 @@ static int on_change_of_owner(sd_bus_message *m, void *userdata, sd_bus_error *e
 	const char *path;
 
 	if (sd_bus_message_read(m, "o", &path) > 0 && strcmp(path, PICO) == 0)
-		*(int *)userdata = strcmp(sd_bus_message_get_member(m), "InterfacesAdded") == 0;
+		*(int *)userdata =
+			strcmp(sd_bus_message_get_member(m), "InterfacesAdded") == 0;
 	return 0;
 }
 
@@ -543,10 +531,12 @@ static int change_hands_as_other(sd_bus *bus)
 {
 	int is_there = -1;
 
-	if (sd_bus_match_signal(bus, NULL, NULL, BUS_ROOT, "org.freedesktop.DBus.ObjectManager", NULL,
-		    on_change_of_owner, &is_there) < 0)
+	if (sd_bus_match_signal(bus, NULL, NULL, BUS_ROOT,
+		    "org.freedesktop.DBus.ObjectManager", NULL, on_change_of_owner,
+		    &is_there) < 0)
 		return 1;
-	if (sd_bus_call_method(bus, NULL, BUS_BOARDS "/mine", BUS_BOARD, "Sync", NULL, NULL, "") < 0)
+	if (sd_bus_call_method(
+		    bus, NULL, BUS_BOARDS "/mine", BUS_BOARD, "Sync", NULL, NULL, "") < 0)
 		return 2;
 	if (wait_for(bus, &is_there, 1) < 0)
 		return 3;
@@ -554,7 +544,8 @@ static int change_hands_as_other(sd_bus *bus)
 		return 4;
 	if (wait_for(bus, &is_there, 0) < 0)
 		return 5;
-	return is_refused(bus, PICO, BUS_BOARD, "Sync", SD_BUS_ERROR_UNKNOWN_OBJECT) ? 0 : 6;
+	return is_refused(bus, PICO, BUS_BOARD, "Sync", SD_BUS_ERROR_UNKNOWN_OBJECT) ? 0
+										     : 6;
 }
 
 static int on_turn_change_hands(sd_event_source *s, void *userdata)
@@ -562,7 +553,7 @@ static int on_turn_change_hands(sd_event_source *s, void *userdata)
 	struct board *b = userdata;
 
 	while (rig.n_orders > 0) {
-		b->owner = strcmp(rig.order_boards[0], "mine") == 0 ? OTHER_UID : 0;
+		b->owner = strcmp(rig.order_boards[0], "mine") == 0 ? RIG_OTHER_UID : 0;
 		registry_changed(rig.registry, b);
 		rig_finish(0, NULL, NULL, NULL);
 	}
@@ -574,12 +565,12 @@ static void test_board_changes_hands(void **state)
 	_cleanup_(sd_event_source_unrefp) sd_event_source *source = NULL;
 	struct board *b;
 
-	skip_unless_root();
-	rig_add("mine", OTHER_UID, 0);
+	rig_skip_unless_root();
+	rig_add("mine", RIG_OTHER_UID, 0);
 	b = rig_add("pico", 0, 1);
 	assert_return_code(
 		sd_event_add_post(rig.event, &source, on_turn_change_hands, b), 0);
-	run_as_other(change_hands_as_other);
+	rig_run_as_other(false, change_hands_as_other);
 }
 
 int main(void)
@@ -589,6 +580,7 @@ int main(void)
 		TEST(test_not_our_language),
 		TEST(test_endless_authentication),
 		TEST(test_headers),
+		TEST(test_all_at_once),
 		TEST(test_damaged_call),
 		TEST(test_descriptors),
 		TEST(test_many_calls),
