@@ -364,7 +364,7 @@ static void attach_order(struct boardproc *b, sd_bus_message *call)
 	for (unsigned i = 0; i < b->n_parts; i++)
 		if (b->parts[i].up)
 			mount(&b->parts[i]);
-	control_reply(call, 0, NULL);
+	boardproc_answer(b, call, 0, NULL);
 }
 
 static void rest_all(const struct boardproc *b)
@@ -386,10 +386,8 @@ static void on_released(struct worker_job *job)
 {
 	struct boardproc *b = container_of(job, struct boardproc, release_job);
 
-	boardproc_report_now(b);
-	control_reply(b->release_call, job->dropped ? -ECANCELED : 0, NULL);
+	boardproc_answer(b, b->release_call, job->dropped ? -ECANCELED : 0, NULL);
 	b->release_call = sd_bus_message_unref(b->release_call);
-	boardproc_report(b);
 }
 
 /* In front of all that waits: what runs ends well, then the port is closed. */
@@ -426,8 +424,10 @@ static void end_if_done(struct boardproc *b)
 		if (b->parts[i].up && !b->parts[i].ended)
 			return;
 	b->end_timer = sd_event_source_disable_unref(b->end_timer);
-	if (b->end_call)
+	if (b->end_call) {
+		boardproc_report_now(b);
 		control_reply(b->end_call, 0, NULL);
+	}
 	b->end_call = sd_bus_message_unref(b->end_call);
 	(void)sd_event_exit(b->event, 0);
 }
@@ -655,6 +655,7 @@ static void stop(struct boardproc *b)
 		sd_bus_slot_unref(b->parts[i].mounting);
 		volume_free(b->parts[i].volume);
 	}
+	boardproc_answer_free(b);
 	boardproc_report_free(b);
 	sd_event_source_disable_unref(b->release_timer);
 	sd_event_source_disable_unref(b->end_timer);
