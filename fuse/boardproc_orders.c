@@ -19,51 +19,13 @@ struct sync {
 	} parts[DEV_PARTITIONS_MAX];
 };
 
-static void sync_free(void *data)
-{
-	struct sync *s = data;
-
-	sd_bus_message_unref(s->call);
-	free(s);
-}
-
-static void answer_sync(struct sync *s)
-{
-	boardproc_report_now(s->b);
-	control_reply(s->call, s->err.code, &s->err);
-}
-
-static int on_settled(sd_event_source *source, void *data)
-{
-	answer_sync(data);
-	sd_event_source_disable_unref(source); /* the loop's; frees the sync */
-	return 0;
-}
-
-/* Once, when the loop has done what it is at; where that never comes, the end of the loop
- * frees it. */
-static int settle(struct sync *s)
-{
-	sd_event_source *source;
-	int r = sd_event_add_defer(s->b->event, &source, on_settled, s);
-
-	if (r < 0)
-		return r;
-	r = sd_event_source_set_floating(source, true);
-	if (r >= 0)
-		r = sd_event_source_set_destroy_callback(source, sync_free);
-	sd_event_source_unref(r < 0 ? sd_event_source_disable_unref(source) : source);
-	return r;
-}
-
-/* A commit's waiters hear of its end before it is taken off what is staged; whoever looks
- * after the answer shall not see it there any more. */
 static void end_sync_part(struct sync *s)
 {
-	if (--s->left || (s->err.code == 0 && settle(s) >= 0))
+	if (--s->left)
 		return;
-	answer_sync(s);
-	sync_free(s);
+	boardproc_answer(s->b, s->call, s->err.code, &s->err);
+	sd_bus_message_unref(s->call);
+	free(s);
 }
 
 static void on_synced(void *ctx, int result)
@@ -77,7 +39,6 @@ static void on_synced(void *ctx, int result)
 		(void)!error_set(&s->err, result, "%s",
 			status.summary.error[0] ? status.summary.error : strerror(-result));
 	}
-	boardproc_report(sp->part->b);
 	end_sync_part(s);
 }
 
@@ -137,17 +98,17 @@ static void on_operated(void *ctx, const struct volume_result *result)
 {
 	struct operation *o = ctx;
 
-	boardproc_report_now(o->part->b);
+	struct boardproc *b = o->part->b;
+
 	if (result->result < 0)
-		control_reply(o->call, result->result, &result->err);
+		boardproc_answer(b, o->call, result->result, &result->err);
 	else if (o->what == VOLUME_VERIFY)
-		control_reply_bytes(o->call, result->bytes);
+		boardproc_answer_bytes(b, o->call, result->bytes);
 	else if (o->what == VOLUME_LAYOUT)
 		control_reply_layout(o->call, volume_geometry(o->part->volume),
 			result->extents, result->n_extents);
 	else
-		control_reply(o->call, 0, NULL);
-	boardproc_report(o->part->b);
+		boardproc_answer(b, o->call, 0, NULL);
 	sd_bus_message_unref(o->call);
 	free(o);
 }
