@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <string.h>
@@ -8,14 +7,8 @@
 
 #include "cli/cli.h"
 #include "cli/hosttree.h"
+#include "cli/output.h"
 #include "cli/ui.h"
-
-/* A file that appears under its name when it is whole. */
-struct output {
-	const char *path;
-	char *temp; /* NULL when there is nothing to remove */
-	FILE *file;
-};
 
 struct build {
 	const char *dir;
@@ -23,81 +16,6 @@ struct build {
 	struct romfs_pack_options options;
 	struct romfs_align *aligns;
 };
-
-/* --- the output file ---------------------------------------------------------------- */
-
-static mode_t mode_for(const char *path)
-{
-	struct stat st;
-	mode_t mask;
-
-	if (stat(path, &st) == 0)
-		return st.st_mode & 0777;
-	mask = umask(0);
-	umask(mask);
-	return 0666 & ~mask;
-}
-
-static void output_drop(struct output *o)
-{
-	if (o->file)
-		fclose(o->file);
-	if (o->temp)
-		unlink(o->temp);
-	free(o->temp);
-	*o = (struct output){0};
-}
-
-static int output_open(struct output *o, const char *path, struct error *err)
-{
-	_cleanup_close_ int fd = -1;
-
-	*o = (struct output){.path = path};
-	if (asprintf(&o->temp, "%s.XXXXXX", path) < 0) {
-		o->temp = NULL;
-		return error_set(err, -ENOMEM, "out of memory");
-	}
-	fd = mkostemp(o->temp, O_CLOEXEC);
-	if (fd < 0) {
-		int r = error_set(
-			err, -errno, "cannot write beside %s: %s", path, strerror(errno));
-
-		free(o->temp);
-		o->temp = NULL;
-		return r;
-	}
-	if (fchmod(fd, mode_for(path)) < 0 || !(o->file = fdopen(fd, "w"))) {
-		int r = error_set(
-			err, -errno, "cannot write %s: %s", path, strerror(errno));
-
-		output_drop(o);
-		return r;
-	}
-	TAKE_FD(fd);
-	return 0;
-}
-
-static int output_write(void *ctx, const void *buf, size_t len, struct error *err)
-{
-	struct output *o = ctx;
-
-	if (fwrite(buf, 1, len, o->file) == len)
-		return 0;
-	return error_set(err, -errno, "cannot write %s: %s", o->path, strerror(errno));
-}
-
-/* The bytes reach the disk before the name does: after a crash the old image is there, or
- * the new one. */
-static int output_commit(struct output *o, struct error *err)
-{
-	if (fflush(o->file) != 0 || fsync(fileno(o->file)) < 0 ||
-		rename(o->temp, o->path) < 0)
-		return error_set(
-			err, -errno, "cannot write %s: %s", o->path, strerror(errno));
-	free(o->temp);
-	o->temp = NULL;
-	return 0;
-}
 
 /* --- the command -------------------------------------------------------------------- */
 

@@ -11,6 +11,9 @@ enum cli_exit {
 	CLI_OK = 0,
 	CLI_FAILED = 1, /* it was tried, and failed: stderr says why */
 	CLI_USAGE = 2,	/* the command line makes no sense */
+	CLI_NO_DAEMON = 3, /* romountd does not run, or ended meanwhile */
+	CLI_NO_BOARD = 4,  /* it knows no such board or partition, or the board is away */
+	CLI_BUSY = 5,	   /* something else has the board, or it took too long */
 };
 
 struct cli_command {
@@ -21,13 +24,25 @@ struct cli_command {
 	const char *help;     /* the options and what to know, many lines */
 };
 
+extern const struct cli_command cmd_attach_command;
 extern const struct cli_command cmd_build_command;
 extern const struct cli_command cmd_compact_command;
+extern const struct cli_command cmd_deploy_command;
+extern const struct cli_command cmd_eject_command;
+extern const struct cli_command cmd_doctor_command;
 extern const struct cli_command cmd_extract_command;
 extern const struct cli_command cmd_format_command;
 extern const struct cli_command cmd_info_command;
+extern const struct cli_command cmd_layout_command;
+extern const struct cli_command cmd_list_command;
 extern const struct cli_command cmd_ls_command;
 extern const struct cli_command cmd_mount_command;
+extern const struct cli_command cmd_release_command;
+extern const struct cli_command cmd_restore_command;
+extern const struct cli_command cmd_save_command;
+extern const struct cli_command cmd_sync_command;
+extern const struct cli_command cmd_verify_command;
+extern const struct cli_command cmd_watch_command;
 
 int cmd_mount(int argc, char **argv);
 

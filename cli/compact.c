@@ -3,18 +3,22 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <json-c/json.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/json.h"
 #include "cli/rework.h"
 #include "cli/target.h"
+#include "cli/throughdaemon.h"
 #include "cli/ui.h"
 #include "util/clock.h"
 
 struct compact {
 	struct rework_options options;
 	struct rework rework;
+	struct throughdaemon daemon;
 	bool packed;
 	bool interrupted;
 	atomic_bool packing; /* now */
@@ -168,18 +172,49 @@ static void print_work(const struct compact *c)
 		puts("a packed image keeps no modification times");
 }
 
+static int print_text(const struct compact *c, const char *name)
+{
+	int r;
+
+	ui_style(stdout, UI_BOLD);
+	fputs(name, stdout);
+	ui_style(stdout, UI_PLAIN);
+	puts("");
+	r = print_usage(c);
+	print_work(c);
+	return r;
+}
+
+static struct json_object *usage_json(const struct romfs_usage *u)
+{
+	struct json_object *o = json_object_new_object();
+
+	return json_whole(o, json_put_number(o, "live", u->live) &&
+				     json_put_number(o, "blank", u->blank) &&
+				     json_put_number(o, "dead", u->dead) &&
+				     json_put_number(o, "mixed", u->mixed));
+}
+
+static int print_json(const struct compact *c, const char *name)
+{
+	struct json_object *doc = json_object_new_object();
+	uint64_t erased = atomic_load(&c->rework.erased_blocks);
+	uint64_t written = atomic_load(&c->rework.programmed_bytes);
+
+	return json_print(doc, json_put_string(doc, "name", name) &&
+				       json_put(doc, "before", usage_json(&c->before)) &&
+				       json_put(doc, "after", usage_json(&c->after)) &&
+				       json_put_number(doc, "erased_blocks", erased) &&
+				       json_put_number(doc, "written", written));
+}
+
 static int report(const struct compact *c, struct error *err)
 {
 	char name[200];
 
 	rework_name(&c->rework, name, sizeof(name));
-	ui_style(stdout, UI_BOLD);
-	fputs(name, stdout);
-	ui_style(stdout, UI_PLAIN);
-	puts("");
-	if (print_usage(c) < 0)
+	if ((c->daemon.client.json ? print_json(c, name) : print_text(c, name)) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
-	print_work(c);
 	if (c->interrupted)
 		return error_set(err, -ECANCELED,
 			"interrupted; what was done so far is kept, and the files are all there");
@@ -225,27 +260,42 @@ static int cmd_compact(int argc, char **argv)
 		{"align", required_argument, NULL, REWORK_ALIGN},
 		{"baud", required_argument, NULL, REWORK_BAUD},
 		{"packed", no_argument, NULL, 'P'},
-		{"help", no_argument, NULL, 'h'},
+		CLIENT_OPTIONS,
 		{0},
 	};
-	struct compact c = {.options = {.command = &cmd_compact_command, .pack.notes = true}};
+	struct compact c = {.options = {.command = &cmd_compact_command, .pack.notes = true},
+		.daemon = {.command = &cmd_compact_command,
+			.number = -1,
+			.method = "Compact",
+			.done = "compact",
+			.has_flag = true}};
 	struct error err = {0};
 	int o, r = CLI_OK;
 
-	while (r == CLI_OK && (o = getopt_long(argc, argv, ":p:h", options, NULL)) != -1) {
+	while (r == CLI_OK &&
+		(o = getopt_long(argc, argv, ":p:" CLIENT_LETTERS, options, NULL)) != -1) {
 		if (o == 'h')
 			return cli_help(&cmd_compact_command);
 		if (o == '?' || o == ':')
 			r = cli_bad_option(&cmd_compact_command, o, argv);
 		else if (o == 'P')
-			c.packed = true;
+			c.packed = c.daemon.flag = true;
+		else if (client_take_option(&c.daemon.client, o, optarg))
+			continue;
 		else if (rework_take_option(&c.options, o, optarg, &err) < 0)
 			r = cli_usage(&cmd_compact_command, "%s: %s", optarg,
 				err.text[0] ? err.text : "this number makes no sense here");
+		else if (o == 'p')
+			c.daemon.number = (int)c.options.flash.partition;
+		else
+			c.daemon.local = o == REWORK_STATE   ? "--state"
+					 : o == REWORK_ALIGN ? "--align"
+							     : c.daemon.local;
 	}
 	if (r == CLI_OK && argc - optind != 1)
-		r = cli_usage(&cmd_compact_command, "it wants one port or image");
-	if (r == CLI_OK)
+		r = cli_usage(&cmd_compact_command, "it wants one board, port or image");
+	c.daemon.word = argv[optind];
+	if (r == CLI_OK && throughdaemon_run(&c.daemon, &r) == 0)
 		r = run(&c, argv[optind]);
 	rework_options_done(&c.options);
 	return r;
@@ -254,7 +304,7 @@ static int cmd_compact(int argc, char **argv)
 const struct cli_command cmd_compact_command = {
 	.name = "compact",
 	.run = cmd_compact,
-	.synopsis = "[OPTION...] PORT|IMG",
+	.synopsis = "[OPTION...] BOARD[:N]|PORT|IMG",
 	.summary = "makes the free space of a partition blank, or packs it",
 	.help =
 		"Erases what deleted and older files have left behind, and moves files together\n"
@@ -268,5 +318,5 @@ const struct cli_command cmd_compact_command = {
 		"                         partition; modification times are lost\n"
 		"      --state=DIR        where 'romount mount --state' keeps staged files\n"
 		"      --baud=N           speed of a real serial line (default 115200)\n"
-		"  -h, --help             this text\n",
+		CLIENT_HELP,
 };

@@ -3,16 +3,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <json-c/json.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/json.h"
 #include "cli/rework.h"
 #include "cli/target.h"
+#include "cli/throughdaemon.h"
 #include "cli/ui.h"
 
 struct format {
 	struct rework_options options;
 	struct rework rework;
+	struct throughdaemon daemon;
 	bool yes;
 };
 
@@ -87,6 +91,21 @@ static void tell_progress(void *ctx, char *line, size_t cap)
 		snprintf(line, cap, "formatting");
 }
 
+static int report(const struct format *f, const char *name, struct error *err)
+{
+	uint64_t size = flash_geometry(f->rework.attached.flash)->size;
+	struct json_object *doc;
+	bool ok;
+
+	if (!f->daemon.client.json) {
+		printf("%s is empty: %s\n", name, UI_SIZE(size));
+		return 0;
+	}
+	doc = json_object_new_object();
+	ok = json_put_string(doc, "name", name) && json_put_number(doc, "size", size);
+	return json_print(doc, ok) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
+}
+
 static int work(struct format *f, struct error *err)
 {
 	const struct task_work work = {.run = run_format,
@@ -103,9 +122,7 @@ static int work(struct format *f, struct error *err)
 		r = task_run(f->rework.task, &work, err);
 	if (r < 0)
 		return r;
-	printf("%s is empty: %s\n", name,
-		UI_SIZE(flash_geometry(f->rework.attached.flash)->size));
-	return 0;
+	return report(f, name, err);
 }
 
 /* A file that is not there yet is made, if it is said how large it shall be. */
@@ -146,27 +163,42 @@ static int cmd_format(int argc, char **argv)
 		{"state", required_argument, NULL, REWORK_STATE},
 		{"baud", required_argument, NULL, REWORK_BAUD},
 		{"yes", no_argument, NULL, 'y'},
-		{"help", no_argument, NULL, 'h'},
+		CLIENT_OPTIONS,
 		{0},
 	};
-	struct format f = {.options = {.command = &cmd_format_command, .pack.notes = true}};
+	struct format f = {.options = {.command = &cmd_format_command, .pack.notes = true},
+		.daemon = {.command = &cmd_format_command,
+			.number = -1,
+			.method = "Format",
+			.done = "empty",
+			.destroys = true}};
 	struct error err = {0};
 	int c, r = CLI_OK;
 
-	while (r == CLI_OK && (c = getopt_long(argc, argv, ":p:yh", options, NULL)) != -1) {
+	while (r == CLI_OK &&
+		(c = getopt_long(argc, argv, ":p:y" CLIENT_LETTERS, options, NULL)) != -1) {
 		if (c == 'h')
 			return cli_help(&cmd_format_command);
 		if (c == '?' || c == ':')
 			r = cli_bad_option(&cmd_format_command, c, argv);
 		else if (c == 'y')
-			f.yes = true;
+			f.yes = f.daemon.yes = true;
+		else if (client_take_option(&f.daemon.client, c, optarg))
+			continue;
 		else if (rework_take_option(&f.options, c, optarg, &err) < 0)
 			r = cli_usage(&cmd_format_command, "%s: %s", optarg,
 				err.text[0] ? err.text : "this number makes no sense here");
+		else if (c == 'p')
+			f.daemon.number = (int)f.options.flash.partition;
+		else
+			f.daemon.local = c == REWORK_STATE ? "--state" : f.daemon.local;
 	}
 	if (r == CLI_OK && argc - optind != 1)
-		r = cli_usage(&cmd_format_command, "it wants one port or image");
-	if (r == CLI_OK)
+		r = cli_usage(&cmd_format_command, "it wants one board, port or image");
+	f.daemon.word = argv[optind];
+	/* --size makes a file, whatever it is called. */
+	if (r == CLI_OK &&
+		(f.options.flash.image_size || throughdaemon_run(&f.daemon, &r) == 0))
 		r = run(&f, argv[optind]);
 	rework_options_done(&f.options);
 	return r;
@@ -175,17 +207,16 @@ static int cmd_format(int argc, char **argv)
 const struct cli_command cmd_format_command = {
 	.name = "format",
 	.run = cmd_format,
-	.synopsis = "[OPTION...] PORT|IMG",
+	.synopsis = "[OPTION...] BOARD[:N]|PORT|IMG",
 	.summary = "makes an empty file system in a partition, or an image file",
 	.help =
 		"Everything in the partition is given up, and what an earlier mount has staged\n"
 		"for it. You are asked before; without a terminal only --yes does it.\n"
 		"\n"
 		"Options:\n"
-		"  -p, --partition=N  partition N of the board (default 0)\n"
-		"      --size=N       an image file of N bytes (as 512k, 2M); makes a new one\n"
-		"      --state=DIR    where 'romount mount --state' keeps staged files\n"
-		"      --baud=N       speed of a real serial line (default 115200)\n"
-		"  -y, --yes          do not ask\n"
-		"  -h, --help         this text\n",
+		"  -p, --partition=N      partition N of the board (default 0)\n"
+		"      --size=N           an image file of N bytes (as 512k, 2M); makes a new one\n"
+		"      --state=DIR        where 'romount mount --state' keeps staged files\n"
+		"      --baud=N           speed of a real serial line (default 115200)\n"
+		"  -y, --yes              do not ask\n" CLIENT_HELP,
 };

@@ -6,9 +6,11 @@
 
 #include "cli/cli.h"
 #include "cli/folder.h"
+#include "cli/infoboard.h"
 #include "cli/mountstate.h"
 #include "cli/open.h"
 #include "cli/report.h"
+#include "cli/throughdaemon.h"
 #include "cli/ui.h"
 
 struct info {
@@ -18,6 +20,7 @@ struct info {
 	const char *state_dir;
 	struct json_object *json; /* the document, when as_json */
 	struct error *err;
+	struct client_options client;
 };
 
 static int no_memory(struct info *info)
@@ -193,6 +196,22 @@ static int show(struct info *info, struct subject *s)
 	return r < 0 ? r : show_partitions(info, s);
 }
 
+/* 1: romountd has the board, and it was told about; 0: it has not. */
+static int ask_daemon(struct info *info)
+{
+	const struct infoboard how = {.word = info->path ? info->path : "",
+		.partition = info->partition,
+		.as_json = info->as_json,
+		.summary = info->summary};
+	_cleanup_(client_freep) struct client *c = NULL;
+	struct pick p;
+	int r = throughdaemon_find(&info->client, info->path, &c, &p, info->err);
+
+	if (r > 0)
+		r = infoboard_print(c, &p, &how, info->err) < 0 ? info->err->code : 1;
+	return r;
+}
+
 static int info_run(struct info *info)
 {
 	struct error err = {0};
@@ -200,6 +219,13 @@ static int info_run(struct info *info)
 	int r, closed;
 
 	info->err = &err;
+	r = ask_daemon(info);
+	if (r < 0)
+		return client_fail(&cmd_info_command, &err);
+	if (r > 0)
+		return cli_finish(&cmd_info_command);
+	if (!info->path)
+		return cli_usage(&cmd_info_command, "about what?");
 	r = subject_open(info->path, &s, &err);
 	if (r < 0)
 		return cli_fail(&cmd_info_command, &err);
@@ -218,11 +244,11 @@ static int info_run(struct info *info)
 
 /* --- the command -------------------------------------------------------------------- */
 
+/* -1: all is said. */
 static int parse(int argc, char **argv, struct info *info)
 {
 	static const struct option options[] = {
-		{"help", no_argument, NULL, 'h'},
-		{"json", no_argument, NULL, 'j'},
+		CLIENT_OPTIONS,
 		{"partition", required_argument, NULL, 'p'},
 		{"state", required_argument, NULL, 'S'},
 		{"summary", no_argument, NULL, 's'},
@@ -232,17 +258,17 @@ static int parse(int argc, char **argv, struct info *info)
 	unsigned number;
 	int c;
 
-	while ((c = getopt_long(argc, argv, ":hjp:su", options, NULL)) >= 0) {
-		if (c == 'j')
-			info->as_json = true;
-		else if (c == 's')
+	while ((c = getopt_long(argc, argv, ":" CLIENT_LETTERS "p:su", options, NULL)) >= 0) {
+		if (c == 's')
 			info->summary = true;
 		else if (c == 'u')
 			info->usage = true;
 		else if (c == 'S')
 			info->state_dir = optarg;
 		else if (c == 'h')
-			return CLI_OK;
+			return cli_help(&cmd_info_command), -1;
+		else if (client_take_option(&info->client, c, optarg))
+			continue;
 		else if (c != 'p')
 			return cli_bad_option(&cmd_info_command, c, argv);
 		else if (subject_parse_number(optarg, &number) < 0)
@@ -251,10 +277,10 @@ static int parse(int argc, char **argv, struct info *info)
 		else
 			info->partition = (int)number;
 	}
-	if (optind + 1 != argc)
-		return cli_usage(&cmd_info_command,
-			optind < argc ? "one at a time" : "about what?");
+	if (optind + 1 < argc)
+		return cli_usage(&cmd_info_command, "one at a time");
 	info->path = argv[optind];
+	info->as_json = info->client.json;
 	return CLI_OK;
 }
 
@@ -264,9 +290,7 @@ static int cmd_info(int argc, char **argv)
 	int r = parse(argc, argv, &info);
 
 	if (r != CLI_OK)
-		return r;
-	if (!info.path)
-		return cli_help(&cmd_info_command);
+		return MAX(r, CLI_OK);
 	if (info.as_json)
 		info.json = json_object_new_object();
 	r = info_run(&info);
@@ -277,15 +301,16 @@ static int cmd_info(int argc, char **argv)
 const struct cli_command cmd_info_command = {
 	.name = "info",
 	.run = cmd_info,
-	.synopsis = "PORT|IMG|FOLDER [--json] [-su] [-p N] [--state DIR]",
+	.synopsis = "[OPTION...] [BOARD[:N]|PORT|IMG|FOLDER]",
 	.summary = "tells about a board, an image file or a mounted folder",
 	.help =
-		"  -j, --json         as JSON, for programs\n"
-		"  -s, --summary      without the table of what stands where\n"
-		"  -u, --usage        ask a board which of its free space is blank; takes seconds\n"
-		"  -p, --partition=N  one partition of a board (default: all)\n"
-		"      --state=DIR    where 'romount mount --state' keeps staged files\n"
+		"  -s, --summary          without the table of what stands where\n"
+		"  -p, --partition=N      one partition of a board (default: all)\n"
+		"  -u, --usage            ask a PORT which free space is blank; takes seconds\n"
+		"      --state=DIR        where 'romount mount --state' keeps staged files\n"
+		CLIENT_HELP
 		"\n"
-		"Reading a port interrupts the board's program and starts it again afterwards.\n"
+		"What romountd has, it is asked about: without a name, the only board there is.\n"
+		"Reading any other PORT interrupts the board's program and starts it again.\n"
 		"A mounted FOLDER is asked without disturbing the board.\n",
 };

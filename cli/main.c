@@ -3,20 +3,41 @@
 #include <getopt.h>
 #include <locale.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/nearword.h"
 #include "util/text.h"
 
+/* In the order in which they are listed; NULL ends a group. */
 static const struct cli_command *const commands[] = {
-	&cmd_mount_command,
+	&cmd_list_command,
 	&cmd_info_command,
+	&cmd_watch_command,
+	&cmd_sync_command,
+	&cmd_eject_command,
+	&cmd_attach_command,
+	&cmd_release_command,
+	&cmd_doctor_command,
+	NULL,
+	&cmd_deploy_command,
+	&cmd_layout_command,
+	&cmd_verify_command,
+	&cmd_save_command,
+	&cmd_restore_command,
+	&cmd_format_command,
+	&cmd_compact_command,
+	NULL,
+	&cmd_mount_command,
 	&cmd_ls_command,
 	&cmd_build_command,
 	&cmd_extract_command,
-	&cmd_format_command,
-	&cmd_compact_command,
+};
+
+static const char *const groups[] = {
+	"Boards:",
+	"Partitions:",
+	"Without romountd:",
 };
 
 int cli_help(const struct cli_command *command)
@@ -73,14 +94,18 @@ int cli_finish(const struct cli_command *command)
 
 static int print_help(FILE *to)
 {
-	size_t i;
+	size_t group = 0;
 
-	fputs("Usage: romount COMMAND [OPTION...] [ARGUMENT...]\n\n"
-	      "Shows the ROM partitions of MicroPython boards as folders.\n\n"
-	      "Commands:\n",
-		to);
-	for (i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
+	fprintf(to,
+		"Usage: romount COMMAND [OPTION...] [ARGUMENT...]\n\n"
+		"Shows the ROM partitions of MicroPython boards as folders.\n\n%s\n",
+		groups[0]);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (commands[i])
+			fprintf(to, "  %-9s %s\n", commands[i]->name, commands[i]->summary);
+		else
+			fprintf(to, "\n%s\n", groups[++group]);
+	}
 	fputs("\n"
 	      "  romount COMMAND --help  tells about one of them\n"
 	      "  romount --version       prints the version\n\n"
@@ -89,48 +114,19 @@ static int print_help(FILE *to)
 	return fflush(to) == 0 ? CLI_OK : CLI_FAILED;
 }
 
-/* Edits (a letter more, less, other, or two swapped) from one word to the other: enough to
- * tell a slip of the finger. Words longer than commands are never near. */
-static size_t distance(const char *a, const char *b)
-{
-	size_t row[3][20], la = strlen(a), lb = strlen(b), i, j;
-
-	if (la >= ARRAY_SIZE(row[0]) || lb >= ARRAY_SIZE(row[0]))
-		return SIZE_MAX;
-	for (j = 0; j <= lb; j++)
-		row[0][j] = j;
-	for (i = 1; i <= la; i++) {
-		size_t *now = row[i % 3], *last = row[(i - 1) % 3];
-
-		now[0] = i;
-		for (j = 1; j <= lb; j++) {
-			now[j] = MIN(last[j - 1] + (a[i - 1] != b[j - 1]),
-				MIN(last[j], now[j - 1]) + 1);
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] &&
-				a[i - 2] == b[j - 1])
-				now[j] = MIN(now[j], row[(i - 2) % 3][j - 2] + 1);
-		}
-	}
-	return row[la % 3][lb];
-}
-
 static int unknown_command(const char *word)
 {
-	const char *near = NULL;
-	size_t best = 3, i;
+	struct nearword near = {.word = word};
 	char text[200];
 
-	for (i = 0; i < ARRAY_SIZE(commands); i++) {
-		size_t d = distance(word, commands[i]->name);
-
-		if (d < best)
-			best = d, near = commands[i]->name;
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (commands[i])
+			nearword_try(&near, commands[i]->name);
 	snprintf(text, sizeof(text), "%s", word);
 	text_make_printable(text);
 	fprintf(stderr, "romount: there is no command '%s'", text);
-	if (near)
-		fprintf(stderr, "; did you mean '%s'?\n", near);
+	if (near.best)
+		fprintf(stderr, "; did you mean '%s'?\n", near.best);
 	else
 		fputs("\n", stderr);
 	fputs("Try 'romount --help'.\n", stderr);
@@ -159,7 +155,7 @@ int main(int argc, char **argv)
 	if (!strcmp(word, "help"))
 		word = argv[2];
 	for (i = 0; i < ARRAY_SIZE(commands); i++) {
-		if (strcmp(word, commands[i]->name) != 0)
+		if (!commands[i] || strcmp(word, commands[i]->name) != 0)
 			continue;
 		if (word == argv[2])
 			return cli_help(commands[i]);

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <wchar.h>
 
@@ -15,10 +16,22 @@
 bool ui_colours(FILE *f)
 {
 	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+	int fd = fileno(f);
 
 	if (no && *no)
 		return false;
-	return isatty(fileno(f)) && term && strcmp(term, "dumb") != 0;
+	return isatty(fd < 0 ? STDOUT_FILENO : fd) && term && strcmp(term, "dumb") != 0;
+}
+
+int ui_columns(FILE *f)
+{
+	const char *set = getenv("COLUMNS");
+	struct winsize size;
+	long n = set ? strtol(set, NULL, 10) : 0;
+
+	if (ioctl(fileno(f), TIOCGWINSZ, &size) == 0 && size.ws_col)
+		return size.ws_col;
+	return n >= 20 && n <= 1000 ? (int)n : 80;
 }
 
 const char *ui_size(char *buf, size_t cap, uint64_t bytes)

@@ -9,8 +9,11 @@
 #include "util/macros.h"
 
 /* True where `f` is a terminal that wants colours: not with NO_COLOR set (no-color.org)
- * or TERM=dumb. */
+ * or TERM=dumb. What is written to memory is for stdout. */
 bool ui_colours(FILE *f);
+
+/* Columns of the terminal `f`, or what COLUMNS says, or 80. */
+int ui_columns(FILE *f);
 
 /* "4 KiB", "1.5 MiB", "300 B": exact where it can be said in three digits or so. */
 const char *ui_size(char *buf, size_t cap, uint64_t bytes);

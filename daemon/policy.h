@@ -25,7 +25,8 @@ struct policy {
 	bool ignore;	/* never opened */
 	bool no_reset;	/* the board's program stays stopped after a commit */
 	bool verify_everything;
-	unsigned baud;	/* 0: 115200 */
-	int interface;	/* of the REPL; -1: found out */
-	unsigned quiet_ms, idle_ms;
+	unsigned baud;	/* 0: the usual, 115200 */
+	int interface;	/* USB interface of the REPL; -1: found out */
+	unsigned quiet_ms; /* flash is written after this long without a change */
+	unsigned idle_ms;  /* blocks are erased ahead after this long; 0: never */
 };

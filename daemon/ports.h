@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What is plugged in: boards as places with ttys, from udev (monitor enabled before the
- * enumeration), from the configuration and from the command line. Nothing is opened here.
+ * enumeration), from the configuration and from the command line. Nothing is opened here; of
+ * ttys that nobody has named only what udev tells is looked at.
  *
  * Loop thread only; never waits. */
 #pragma once
@@ -16,10 +17,13 @@
 /* Where a board may be: one USB device with its ttys, a tty by path, or a socket. All texts
  * are printable and capped; most come from USB strings. */
 struct place {
-	char key[PLACE_TEXT];	  /* what is equal for the same plug: syspath, or the static path */
+	/* Unique among those that are plugged in: "usb/3-1.2", "tty/ttyS0", the path or the
+	 * HOST:PORT of a static one. */
+	char key[PLACE_TEXT];
 	char id_path[PLACE_TEXT]; /* ID_PATH: the socket that it is plugged into; "" */
 	char product[PLACE_TEXT]; /* ROMOUNT_NAME, else the USB product string; "" */
-	char serial[PLACE_TEXT];  /* "" */
+	/* Byte for byte what the device says; "" also where that is not printable. */
+	char serial[PLACE_TEXT];
 	uint16_t vendor_id, product_id; /* 0 0: not USB */
 	bool is_socket;		  /* ttys[0].node is HOST:PORT */
 	bool is_static;
@@ -31,23 +35,31 @@ struct place {
 	struct policy policy;
 };
 
+/* A replug is told as `removed` and `added`, however quick it was. Hooks may add static
+ * boards; they must not free or reload. */
 struct ports_hooks {
-	void (*added)(void *ctx, const struct place *place); /* also when ttys are added to it */
+	/* Also when a place that was told has other ttys or another policy now. */
+	void (*added)(void *ctx, const struct place *place);
 	void (*removed)(void *ctx, const char *key);
+	/* A port that cannot be watched, udev that does not answer: one line for the log. */
+	void (*trouble)(void *ctx, const char *text);
 	void *ctx;
 };
 
 struct ports;
 
 /* Starts listening; what is there already is told by `added` before this returns. `udev`
- * false: static places alone. The configuration must outlive it. */
+ * false: static places alone. A static one that cannot be watched is told by `trouble`, and
+ * the others work. The configuration must outlive it. */
 must_check int ports_new(sd_event *event, const struct config *config, bool udev,
 	const struct ports_hooks *hooks, struct ports **out, struct error *err);
 void ports_free(struct ports *p);
 DEFINE_CLEANUP(struct ports *, ports_free);
 /* The same as --board: added when its tty is there (a path that is not there yet is waited
- * for), a socket at once. */
+ * for; links on the way are followed, and watched), a socket at once. It stays over a reload.
+ * -EEXIST: that port is there already. No other place has its tty. */
 must_check int ports_add_static(
 	struct ports *p, const struct config_static *board, struct error *err);
-/* The configuration has changed: places that are now to be left alone, or taken, are told. */
-must_check int ports_reload(struct ports *p, const struct config *config);
+/* The configuration has changed: places that are now to be left alone, or taken, are told. The
+ * old one may be freed afterwards. */
+void ports_reload(struct ports *p, const struct config *config);

@@ -27,6 +27,7 @@ struct board_partition {
 };
 
 struct board {
+	struct board *next; /* registry.c's */
 	char name[BOARD_NAME_MAX + 1];	/* of its folder, unique among all */
 	char ident[BOARD_NAME_MAX + 1]; /* of its state directory */
 	struct place place;		/* where it is; n_ttys 0: away */
@@ -55,10 +56,35 @@ struct registry_hooks { /* for the bus: all on the loop's thread */
 	void *ctx;
 };
 
+must_check int registry_new(struct registry **out);
+/* Boards that are left are removed, and told. */
+void registry_free(struct registry *r);
+DEFINE_CLEANUP(struct registry *, registry_free);
+
+/* Once, before the first board is added; `hooks` is copied. */
 void registry_listen(struct registry *r, const struct registry_hooks *hooks);
 struct board *registry_find(struct registry *r, const char *name); /* NULL: none */
 /* Iterates: NULL begins, NULL is the end. */
 struct board *registry_next(struct registry *r, struct board *after);
+
+/* --- for those who change it --- */
+
+/* A board with these values, partitions included; its name must be free. The registry owns it. */
+must_check int registry_add(
+	struct registry *r, const struct board *values, struct board **out);
+/* Its partitions go first. */
+void registry_remove(struct registry *r, struct board *b);
+void registry_changed(struct registry *r, struct board *b);
+
+/* The board's partition of that number, NULL: none. Good until another one is added or
+ * removed. */
+struct board_partition *registry_partition(struct board *b, unsigned number);
+/* -ENOSPC: there are BOARD_PARTITIONS_MAX already, -EEXIST. */
+must_check int registry_add_partition(
+	struct registry *r, struct board *b, const struct board_partition *values);
+void registry_remove_partition(struct registry *r, struct board *b, unsigned number);
+void registry_partition_changed(
+	struct registry *r, struct board *b, struct board_partition *p);
 
 /* --- what clients ask for; `done` is told once, with 0 or -errno and a sentence; `reply` is the
  * board process's answer where there is one (of Layout, Verify), else NULL --- */

@@ -249,6 +249,7 @@ static void run_look(struct worker_job *job)
 
 	error_clear(&l->err);
 	l->result = 0;
+	link_stay(b->link);
 	if (!l->known && !l->fresh)
 		l->known = recall_board(b, &l->info);
 	if (l->known || !l->ask)
@@ -257,6 +258,26 @@ static void run_look(struct worker_job *job)
 	l->known = l->result == 0;
 	if (l->known && l->info.n_partitions == 0)
 		(void)!dev_board_lacks(&l->info, 0, &l->err);
+}
+
+static void run_leave(struct worker_job *job)
+{
+	link_leave(container_of(job, struct boardproc, leave_job)->link);
+}
+
+static void on_left(struct worker_job *job)
+{
+	boardproc_report(container_of(job, struct boardproc, leave_job));
+}
+
+/* Whatever has to be asked is asked in one session. */
+static void attach_all(struct boardproc *b)
+{
+	for (unsigned i = 0; i < b->n_parts; i++)
+		if (!b->parts[i].volume)
+			attach_part(&b->parts[i], b->look.ask);
+	b->leave_job = (struct worker_job){.run = run_leave, .done = on_left};
+	worker_submit(b->worker, &b->leave_job, false);
 }
 
 static void on_looked(struct worker_job *job)
@@ -276,9 +297,7 @@ static void on_looked(struct worker_job *job)
 		b->board = l->info;
 		list_parts(b);
 	}
-	for (unsigned i = 0; i < b->n_parts; i++)
-		if (!b->parts[i].volume)
-			attach_part(&b->parts[i], l->ask);
+	attach_all(b);
 	boardproc_report(b);
 }
 
@@ -348,7 +367,7 @@ static void attach_order(struct boardproc *b, sd_bus_message *call)
 	control_reply(call, 0, NULL);
 }
 
-static void rest_all(struct boardproc *b)
+static void rest_all(const struct boardproc *b)
 {
 	for (unsigned i = 0; i < b->n_parts; i++)
 		if (b->parts[i].volume)
@@ -357,7 +376,10 @@ static void rest_all(struct boardproc *b)
 
 static void run_release(struct worker_job *job)
 {
-	rest_all(container_of(job, struct boardproc, release_job));
+	struct boardproc *b = container_of(job, struct boardproc, release_job);
+
+	rest_all(b);
+	link_leave(b->link);
 }
 
 static void on_released(struct worker_job *job)
@@ -617,6 +639,9 @@ static int start(struct boardproc *b, int fd)
 	b->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (b->cancel_fd < 0)
 		return -errno;
+	/* A descriptor that came together with the end of the authentication would be refused:
+	 * from this signal on romountd may send some. */
+	boardproc_report(b);
 	return sd_event_add_signal(b->event, NULL, SIGTERM, on_term, b);
 }
 

@@ -53,6 +53,7 @@ struct boardproc {
 	unsigned n_parts; /* 0: not known, or none */
 	struct look look;
 	bool looking;
+	struct worker_job leave_job; /* behind the attaching of all: link_leave */
 	struct port_waker waker; /* after a look, or an attaching, that found the port busy */
 	/* Released. */
 	bool released;

@@ -362,7 +362,10 @@ static int connect_bus(struct control *c, sd_event *event, int fd)
 		r = sd_bus_start(c->bus);
 	if (r >= 0)
 		r = sd_bus_attach_event(c->bus, event, SD_EVENT_PRIORITY_NORMAL);
-	return r;
+	/* By this romountd knows that we have heard the end of the authentication: sd-bus would
+	 * not notice a call that came together with it, and refuse descriptors. */
+	return r < 0 ? r : sd_bus_call_method_async(c->bus, NULL, NULL, BUS_HOST_PATH,
+				   "org.freedesktop.DBus.Peer", "Ping", NULL, NULL, "");
 }
 
 int control_new(sd_event *event, int fd, const struct control_hooks *hooks, struct control **out)

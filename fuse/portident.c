@@ -30,6 +30,18 @@ static bool is_plain(const char *s, size_t min, size_t max)
 	return true;
 }
 
+bool portident_tells(const char *serial)
+{
+	return is_plain(serial, SERIAL_MIN, SERIAL_MAX);
+}
+
+void portident_usb(unsigned vendor, unsigned product, unsigned interface,
+	const char *serial, char out[PORTIDENT_SIZE])
+{
+	snprintf(out, PORTIDENT_SIZE, "usb %04x:%04x if%02x %s", vendor, product, interface,
+		serial);
+}
+
 /* One line without its end. */
 static int read_attribute(const char *dir, const char *name, char *out, size_t cap)
 {
@@ -77,9 +89,10 @@ static int identify_usb(char *dir, char out[PORTIDENT_SIZE])
 		read_attribute(dir, "idProduct", product, sizeof(product)) < 0 ||
 		!is_hex(product, 4) ||
 		read_attribute(dir, "serial", serial, sizeof(serial)) < 0 ||
-		!is_plain(serial, SERIAL_MIN, SERIAL_MAX))
+		!portident_tells(serial))
 		return -ENOENT;
-	snprintf(out, PORTIDENT_SIZE, "usb %s:%s if%s %s", vendor, product, interface, serial);
+	portident_usb((unsigned)strtoul(vendor, NULL, 16), (unsigned)strtoul(product, NULL, 16),
+		(unsigned)strtoul(interface, NULL, 16), serial, out);
 	return 0;
 }
 

@@ -87,27 +87,32 @@ static void hash_string(struct sha256_ctx *ctx, const char *s)
 	sha256_update(ctx, strlen(s) + 1, (const uint8_t *)s);
 }
 
-void state_key_board(const char *unique_id, const char *machine, const char *fallback,
-	char out[STATE_KEY_SIZE])
+void state_key_of(
+	const char *readable, const char *const parts[], char out[STATE_KEY_SIZE])
 {
 	struct sha256_ctx ctx;
 
 	sha256_init(&ctx);
-	hash_string(&ctx, unique_id[0] ? "board" : "port");
-	hash_string(&ctx, machine);
-	hash_string(&ctx, unique_id[0] ? unique_id : fallback ? fallback : "");
-	make_key(machine, &ctx, out);
+	for (; *parts; parts++)
+		hash_string(&ctx, *parts);
+	make_key(readable, &ctx, out);
+}
+
+void state_key_board(const char *unique_id, const char *machine, const char *fallback,
+	char out[STATE_KEY_SIZE])
+{
+	const char *const parts[] = {unique_id[0] ? "board" : "port", machine,
+		unique_id[0] ? unique_id : fallback ? fallback : "", NULL};
+
+	state_key_of(machine, parts, out);
 }
 
 void state_key_image(const char *path, char out[STATE_KEY_SIZE])
 {
+	const char *const parts[] = {"image", path, NULL};
 	const char *slash = strrchr(path, '/');
-	struct sha256_ctx ctx;
 
-	sha256_init(&ctx);
-	hash_string(&ctx, "image");
-	hash_string(&ctx, path);
-	make_key(slash ? slash + 1 : path, &ctx, out);
+	state_key_of(slash ? slash + 1 : path, parts, out);
 }
 
 /* --- the directory -------------------------------------------------------------------- */

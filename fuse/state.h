@@ -24,6 +24,9 @@ must_check int state_root(const char *dir, char **out, struct error *err);
 /* Names of directories: [A-Za-z0-9._-] only, readable as far as that allows, with a hash of
  * everything, so that different things have different names. */
 #define STATE_KEY_SIZE 65u
+/* Made of `parts`, the last followed by NULL; `readable` is for people alone. */
+void state_key_of(
+	const char *readable, const char *const parts[], char out[STATE_KEY_SIZE]);
 /* A board by its machine.unique_id() and its machine text; `fallback` (its port, or its USB
  * serial number) takes part only where it has no unique id. */
 void state_key_board(const char *unique_id, const char *machine, const char *fallback,

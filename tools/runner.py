@@ -83,7 +83,7 @@ def count_lines(text, prefix=""):
         elif m[1] == "skip":
             counts.skips.append((prefix + name, why or "no reason given"))
         else:
-            counts.failures.append(prefix + name)
+            counts.failures.append(prefix + name + (f": {why}" if why else ""))
     return counts
 
 

@@ -101,6 +101,7 @@ class Plan:
             after=["build/plain"],
             count=count_by_lines,
         )
+        self.add_suites("package", "plain", {})
         self.add_fuzzers()
         for build, env, faults in (
             ("plain", {}, {}),
@@ -108,6 +109,7 @@ class Plan:
         ):
             self.add_units(build, env)
             self.add_suites("mount", build, env)
+            self.add_suites("daemon", build, env)
             self.add_suites("faults", build, {**env, **faults})
 
 
@@ -143,7 +145,10 @@ def main():
     )
     parser.add_argument("suite", metavar="SUITE", nargs="*")
     parser.add_argument("--list", action="store_true", help="name the suites and do nothing")
-    parser.add_argument("-j", "--jobs", type=int, default=cpus, help="suites at a time")
+    # Suites wait for boards, disks and clocks more than they compute: a third of their time
+    # is a processor's.
+    parser.add_argument(
+        "-j", "--jobs", type=int, default=cpus + cpus // 2, help="suites at a time")
     parser.add_argument("--build", default=os.path.join(TOP, "build", "check"), metavar="DIR")
     options = parser.parse_args()
 

@@ -252,6 +252,7 @@ struct fetching {
 	struct worker_job job;
 	struct rig *r;
 	struct romfs_extent what;
+	int result;
 };
 
 static void fetch_run(struct worker_job *job)
@@ -259,24 +260,30 @@ static void fetch_run(struct worker_job *job)
 	struct fetching *f = container_of(job, struct fetching, job);
 	struct error err = {0};
 
-	f->r->result = flash_fetch(f->r->a.flash, f->what.off, f->what.len, &err);
+	f->result = flash_fetch(f->r->a.flash, f->what.off, f->what.len, &err);
 }
 
 static void fetch_done(struct worker_job *job)
 {
-	container_of(job, struct fetching, job)->r->waiting = false;
+	container_of(job, struct fetching, job)->r->fetching = false;
 }
 
+static bool is_fetched(struct rig *r)
+{
+	return !r->fetching;
+}
+
+/* A sync may be waited for, and end, meanwhile. */
 void rig_fetch(struct rig *r, struct node *n)
 {
 	struct fetching f = {.job = {.run = fetch_run, .done = fetch_done}, .r = r};
 
 	if (folder_has_bytes(r->a.folder, n, &f.what) == 0)
 		return;
-	r->waiting = true;
+	r->fetching = true;
 	worker_submit(r->worker, &f.job, true);
-	rig_run_until(r, is_synced);
-	assert_int_equal(r->result, 0);
+	rig_run_until(r, is_fetched);
+	assert_int_equal(f.result, 0);
 }
 
 /* --- the folder ------------------------------------------------------------------------ */

@@ -23,7 +23,7 @@ struct rig {
 	struct worker *worker;
 	struct committer *committer;
 	struct committer_waiter waiter;
-	bool waiting;
+	bool waiting, fetching;
 	int result; /* of the last sync */
 	char log[600]; /* the last line */
 	unsigned notified;

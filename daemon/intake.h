@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* What comes from a client of the private socket on its way to sd-bus, which takes messages of
+ * up to 128 MiB, and as many as come. Here a message has at most so many bytes, and none is
+ * read while the client has not fetched what it asked for before.
+ *
+ * The bytes are those of D-Bus: lines up to BEGIN, then messages whose first 16 bytes tell
+ * their length. They go on unchanged through a pair of sockets; a message that brings a
+ * descriptor does so when it is whole and found good (filecall.h).
+ *
+ * Loop thread only; never waits. */
+#pragma once
+
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+#include "util/macros.h"
+
+#define INTAKE_AUTH_MAX 4096u	     /* bytes before BEGIN */
+#define INTAKE_MESSAGE_MAX (64u << 10) /* bytes of one message */
+#define INTAKE_FDS_MAX 1u	     /* descriptors that come with one */
+
+struct intake;
+
+struct intake_options {
+	sd_event *event;
+	int fd; /* the client; duplicated */
+	/* Whether another message may come; asked again after each turn of the loop. */
+	bool (*wanted)(void *ctx);
+	/* The client has said what cannot be, or is gone. Told once; may not free the intake. */
+	void (*broken)(void *ctx);
+	void *ctx;
+};
+
+/* *inner: what sd-bus is to read from; the caller's. */
+must_check int intake_new(const struct intake_options *options, int *inner, struct intake **out);
+void intake_free(struct intake *in);
+DEFINE_CLEANUP(struct intake *, intake_free);

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* Small text files in directories that others may write to as well: nothing that stands there
+ * is followed, waited for or believed. Not flushed: what they tell is information. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "util/macros.h"
+
+/* Replaces `name` in `dirfd`; readers see the old or the new text whole. */
+must_check int textfile_replace(int dirfd, const char *name, mode_t mode, const char *text);
+/* Up to cap - 1 bytes, terminated at the first NUL; -ENOENT where `name` is no file. */
+must_check int textfile_read(int dirfd, const char *name, char *out, size_t cap);
