@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Those who save files in a folder and keep book of what close() has accepted."""
 
+import contextlib
 import os
 import random
 
@@ -50,7 +51,10 @@ class Writer:
         data, temporary = self.data(), path + ".new"
         self.begin({path: data, temporary: None})
         full = os.path.join(folder, temporary)
-        os.makedirs(os.path.dirname(full), exist_ok=True)
+        if "/" in path:
+            # Never the folder itself, which may be gone.
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(full))
         self.put(full, data, os.O_TRUNC)
         os.rename(full, os.path.join(folder, path))
         self.end()
