@@ -99,7 +99,8 @@ void wire_copy_text(char *out, size_t size, const char *text)
 	text_make_printable(out);
 }
 
-static int copy_name(char *out, const struct wire_field *f, const char *text, struct error *err)
+static int copy_name(
+	char *out, const struct wire_field *f, const char *text, struct error *err)
 {
 	if (strlen(text) >= f->size)
 		return error_set(err, -EBADMSG, "%s is too long, %zu bytes are the most",
@@ -125,8 +126,9 @@ static int read_names(
 
 	while (r >= 0 && (r = sd_bus_message_read_basic(m, 's', &text)) > 0) {
 		if (n >= f->most)
-			return error_set(err, -EBADMSG, "%s has too many entries, %zu are the most",
-				f->name, f->most);
+			return error_set(err, -EBADMSG,
+				"%s has too many entries, %zu are the most", f->name,
+				f->most);
 		r = copy_name(base + f->at + n++ * f->size, f, text, err);
 		if (r < 0)
 			return r;
@@ -182,8 +184,8 @@ static int read_known(
 	if (sd_bus_message_peek_type(m, &type, &contents) <= 0 || type != 'v')
 		return bad_message(err);
 	if (strcmp(contents, signature_of(f->kind)) != 0)
-		return error_set(err, -EBADMSG, "%s has the type %.16s instead of %s", f->name,
-			contents, signature_of(f->kind));
+		return error_set(err, -EBADMSG, "%s has the type %.16s instead of %s",
+			f->name, contents, signature_of(f->kind));
 	if (sd_bus_message_enter_container(m, 'v', contents) <= 0)
 		return bad_message(err);
 	r = read_value(m, f, base, err);
@@ -192,8 +194,8 @@ static int read_known(
 	return sd_bus_message_exit_container(m) < 0 ? bad_message(err) : 0;
 }
 
-static int read_entry(sd_bus_message *m, const struct wire_field *fields, unsigned n, char *base,
-	uint64_t *seen, struct error *err)
+static int read_entry(sd_bus_message *m, const struct wire_field *fields, unsigned n,
+	char *base, uint64_t *seen, struct error *err)
 {
 	const char *name;
 	unsigned i;
@@ -229,7 +231,8 @@ int wire_read(sd_bus_message *m, const struct wire_field *fields, unsigned n, vo
 		return bad_message(err);
 	while ((r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
 		if (++entries > WIRE_ENTRIES_MAX)
-			return error_set(err, -EBADMSG, "more than %u entries", WIRE_ENTRIES_MAX);
+			return error_set(
+				err, -EBADMSG, "more than %u entries", WIRE_ENTRIES_MAX);
 		r = read_entry(m, fields, n, into, &found, err);
 		if (r < 0)
 			return r;
@@ -243,14 +246,14 @@ int wire_read(sd_bus_message *m, const struct wire_field *fields, unsigned n, vo
 
 /* --- properties --- */
 
-int wire_get_text(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *at, sd_bus_error *error)
+int wire_get_text(sd_bus *bus, const char *path, const char *interface,
+	const char *property, sd_bus_message *reply, void *at, sd_bus_error *error)
 {
 	return sd_bus_message_append_basic(reply, 's', at);
 }
 
-int wire_get_bool(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *at, sd_bus_error *error)
+int wire_get_bool(sd_bus *bus, const char *path, const char *interface,
+	const char *property, sd_bus_message *reply, void *at, sd_bus_error *error)
 {
 	return sd_bus_message_append(reply, "b", (int)*(const bool *)at);
 }
@@ -329,5 +332,6 @@ int wire_take_error(const sd_bus_error *from, struct error *err)
 	int code = wire_error_code(from ? from->name : NULL);
 
 	return error_set(err, code, "%s",
-		from && from->message && *from->message ? from->message : strerror(-code));
+		from && from->message && *from->message ? from->message
+							: strerror(-code));
 }

@@ -53,30 +53,39 @@ struct wire_field {
 #define WIRE_SIZED(type, member) sizeof(WIRE_MEMBER(type, member))
 
 #define WIRE_TEXT(as, type, member)                                                      \
-	{.name = (as),                                                                   \
-		.kind = WIRE_KIND_TEXT,                                                  \
+	{                                                                                \
+		.name = (as), .kind = WIRE_KIND_TEXT,                                    \
 		.at = WIRE_AT(type, member, char[WIRE_SIZED(type, member)]),             \
-		.size = WIRE_SIZED(type, member)}
+		.size = WIRE_SIZED(type, member)                                         \
+	}
 #define WIRE_NAME(as, type, member)                                                      \
-	{.name = (as),                                                                   \
-		.kind = WIRE_KIND_NAME,                                                  \
+	{                                                                                \
+		.name = (as), .kind = WIRE_KIND_NAME,                                    \
 		.at = WIRE_AT(type, member, char[WIRE_SIZED(type, member)]),             \
-		.size = WIRE_SIZED(type, member)}
+		.size = WIRE_SIZED(type, member)                                         \
+	}
 #define WIRE_BOOL(as, type, member)                                                      \
-	{.name = (as), .kind = WIRE_KIND_BOOL, .at = WIRE_AT(type, member, bool)}
+	{                                                                                \
+		.name = (as), .kind = WIRE_KIND_BOOL, .at = WIRE_AT(type, member, bool)  \
+	}
 #define WIRE_U32(as, type, member)                                                       \
-	{.name = (as), .kind = WIRE_KIND_U32, .at = WIRE_AT(type, member, unsigned)}
+	{                                                                                \
+		.name = (as), .kind = WIRE_KIND_U32,                                     \
+		.at = WIRE_AT(type, member, unsigned)                                    \
+	}
 #define WIRE_U64(as, type, member)                                                       \
-	{.name = (as), .kind = WIRE_KIND_U64, .at = WIRE_AT(type, member, uint64_t)}
+	{                                                                                \
+		.name = (as), .kind = WIRE_KIND_U64,                                     \
+		.at = WIRE_AT(type, member, uint64_t)                                    \
+	}
 /* char member[most][size] */
 #define WIRE_NAMES(as, type, member, counter)                                            \
-	{.name = (as),                                                                   \
-		.kind = WIRE_KIND_NAMES,                                                 \
-		.at = offsetof(type, member),                                            \
+	{                                                                                \
+		.name = (as), .kind = WIRE_KIND_NAMES, .at = offsetof(type, member),     \
 		.size = sizeof(WIRE_MEMBER(type, member)[0]),                            \
-		.most = WIRE_SIZED(type, member) /                                       \
-			sizeof(WIRE_MEMBER(type, member)[0]),                            \
-		.count = WIRE_AT(type, counter, unsigned)}
+		.most = WIRE_SIZED(type, member) / sizeof(WIRE_MEMBER(type, member)[0]), \
+		.count = WIRE_AT(type, counter, unsigned)                                \
+	}
 
 /* Appends an a{sv} with the fields whose bits (1 << index in the table) are in `which`. */
 must_check int wire_append(sd_bus_message *m, const struct wire_field *fields, unsigned n,
@@ -90,10 +99,10 @@ must_check int wire_read(sd_bus_message *m, const struct wire_field *fields, uns
 
 /* For a vtable whose property stands at the field's offset: texts and bools. Numbers need
  * no getter. */
-int wire_get_text(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *at, sd_bus_error *error);
-int wire_get_bool(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *at, sd_bus_error *error);
+int wire_get_text(sd_bus *bus, const char *path, const char *interface,
+	const char *property, sd_bus_message *reply, void *at, sd_bus_error *error);
+int wire_get_bool(sd_bus *bus, const char *path, const char *interface,
+	const char *property, sd_bus_message *reply, void *at, sd_bus_error *error);
 
 /* Copies a text into an array, cut between characters, and printable. */
 void wire_copy_text(char *out, size_t size, const char *text);

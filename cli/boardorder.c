@@ -111,6 +111,23 @@ static int fill_port(
 	return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
+static int report_port(const struct boardorder *b, struct error *err)
+{
+	struct json_object *doc, *list, *o;
+	bool ok;
+
+	if (!b->client.json) {
+		printf("%s: romountd takes it; 'romount list' shows what comes of it\n", b->word);
+		return 0;
+	}
+	doc = json_object_new_object();
+	list = json_object_new_array();
+	o = json_object_new_object();
+	ok = json_put(doc, b->command->name, list) && json_append(list, o) &&
+	     json_put_text(o, "port", b->word) && json_put_bool(o, "done", true);
+	return json_print(doc, ok) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
+}
+
 static int add_port(const struct boardorder *b, struct client *c, struct error *err)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
@@ -132,9 +149,7 @@ static int add_port(const struct boardorder *b, struct client *c, struct error *
 	client_call_drop(call);
 	if (r == 0 && adding.result < 0)
 		r = error_set(err, adding.result, "%s", adding.err.text);
-	if (r == 0 && !b->client.json)
-		printf("%s: romountd takes it; 'romount list' shows what comes of it\n", b->word);
-	return r;
+	return r < 0 ? r : report_port(b, err);
 }
 
 static bool is_new_port(const struct boardorder *b)

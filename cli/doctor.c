@@ -207,9 +207,9 @@ const struct cli_command cmd_doctor_command = {
 	.synopsis = "[--json] [PORT...]",
 	.summary = "finds what keeps boards from appearing, and says what to do",
 	.help =
-		"Lines with [ok] are fine, [--] is worth knowing, [!!] is wrong, and then the exit\n"
-		"code is 1. Boards are not disturbed; only those at a PORT that is named are asked\n"
-		"what they have, which stops their program for a moment.\n"
+		"Lines with [ok] are fine, [--] is worth knowing, [!!] is wrong, and then the\n"
+		"exit code is 1. Boards are not disturbed; only those at a PORT that is named are\n"
+		"asked what they have, which stops their program for a moment.\n"
 		"\n"
 		"Options:\n"
 		"  -j, --json             as JSON, for programs\n"

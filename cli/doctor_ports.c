@@ -147,8 +147,8 @@ static void check_holder(const struct tty *t, struct doctor_report *r)
 			!doctor_read(t->place, comm, sizeof(comm), "/proc/%s/comm", e->d_name) ||
 			strncmp(comm, "romount", 7) == 0)
 			continue;
-		doctor_advise(doctor_find(r, "holder", DOCTOR_BAD, "%s is held by %s (pid %s)", node,
-				      comm, e->d_name),
+		doctor_advise(doctor_find(r, "holder", DOCTOR_BAD, "%s is held by %s (pid %s)",
+				      node, comm, e->d_name),
 			"end it, or let it end: romount waits until the port is free");
 	}
 }
@@ -227,7 +227,8 @@ static void check_brltty(const struct doctor_place *p, struct doctor_report *r)
 			!(strcmp(vendor, "10c4") == 0 && strcmp(product, "ea60") == 0))
 			continue;
 		doctor_advise(doctor_find(r, "brltty", DOCTOR_BAD,
-				      "brltty takes %s:%s for a braille display, and its port vanishes",
+				      "brltty takes %s:%s for a braille display, and its port "
+				      "vanishes",
 				      vendor, product),
 			"where nobody needs it: sudo apt-get remove brltty; else sudo ln -s "
 			"/dev/null /etc/udev/rules.d/%s",

@@ -196,7 +196,8 @@ static void put_head(const struct picture *p, unsigned height)
 		"height=\"%u\">\n"
 		"<style>text{font:13px sans-serif;fill:#222}.title{font:bold 18px sans-serif}"
 		".at{font:12px monospace;text-anchor:end;fill:#666}.size{text-anchor:end}"
-		".file{stroke:#fff;stroke-width:.8}.frame{fill:none;stroke:#888}.grid{stroke:#000;stroke-opacity:.14}</style>\n"
+		".file{stroke:#fff;stroke-width:.8}.frame{fill:none;stroke:#888}"
+		".grid{stroke:#000;stroke-opacity:.14}</style>\n"
 		"<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n"
 		"<text class=\"title\" x=\"%u\" y=\"30\">",
 		LEFT + WIDTH + 24, height, LEFT + WIDTH + 24, height, LEFT);

@@ -212,7 +212,7 @@ static int start(struct watch *w, struct error *err)
 		return 0;
 	}
 	r = sd_event_add_time_relative(client_event(w->c), &w->redraw, CLOCK_MONOTONIC,
-		REDRAW_USEC, 0, on_redraw, w);
+		REDRAW_USEC, REDRAW_USEC / 2, on_redraw, w);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(w->redraw, SD_EVENT_OFF);
 	if (r >= 0)

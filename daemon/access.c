@@ -64,11 +64,12 @@ static int ask_polkit(struct access *a)
 	if (sd_bus_message_get_allow_interactive_authorization(a->call) > 0)
 		flags = POLKIT_INTERACTIVE;
 	r = sd_bus_message_new_method_call(bus, &m, "org.freedesktop.PolicyKit1",
-		"/org/freedesktop/PolicyKit1/Authority", "org.freedesktop.PolicyKit1.Authority",
-		"CheckAuthorization");
+		"/org/freedesktop/PolicyKit1/Authority",
+		"org.freedesktop.PolicyKit1.Authority", "CheckAuthorization");
 	if (r >= 0)
-		r = sd_bus_message_append(m, "(sa{sv})sa{ss}us", "system-bus-name", 1, "name", "s",
-			sd_bus_message_get_sender(a->call), BUS_ACTION_MANAGE_OTHERS, 0, flags, "");
+		r = sd_bus_message_append(m, "(sa{sv})sa{ss}us", "system-bus-name", 1,
+			"name", "s", sd_bus_message_get_sender(a->call),
+			BUS_ACTION_MANAGE_OTHERS, 0, flags, "");
 	a->slot = sd_bus_slot_unref(a->slot);
 	if (r >= 0)
 		r = sd_bus_call_async(bus, &a->slot, m, on_polkit, a, POLKIT_WAIT_USEC);
@@ -83,7 +84,10 @@ static int on_uid(sd_bus_message *reply, void *userdata, sd_bus_error *error)
 
 	if (sd_bus_message_is_method_error(reply, NULL) ||
 		sd_bus_message_read_basic(reply, 'u', &uid) <= 0)
-		tell(a, error_set(&err, -EACCES, "the bus does not tell who asks for this"), &err);
+		tell(a,
+			error_set(
+				&err, -EACCES, "the bus does not tell who asks for this"),
+			&err);
 	else if (access_owns(uid, a->owner))
 		tell(a, 0, NULL);
 	else if (!a->has_polkit || ask_polkit(a) < 0)

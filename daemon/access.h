@@ -27,8 +27,8 @@ typedef void (*access_fn)(void *ctx, int result, const struct error *err);
 bool access_owns(uid_t caller, uid_t owner);
 
 /* 1: allowed; 0: `answer` will be told, unless *out is freed before; -EACCES and others: no. */
-must_check int access_ask(sd_bus_message *call, const struct access_caller *who, uid_t owner,
-	access_fn answer, void *ctx, struct access **out, struct error *err);
+must_check int access_ask(sd_bus_message *call, const struct access_caller *who,
+	uid_t owner, access_fn answer, void *ctx, struct access **out, struct error *err);
 /* Also from within `answer`. */
 void access_free(struct access *a);
 DEFINE_CLEANUP(struct access *, access_free);

@@ -32,7 +32,8 @@ static void partition_path(const struct api_board *b, unsigned number, char *out
 	snprintf(out, PATH_MAX_OF_OURS, "%s/rom%u", b->path, number);
 }
 
-struct api_board *api_find(struct api *a, const char *path, struct board_partition **partition)
+struct api_board *api_find(
+	struct api *a, const char *path, struct board_partition **partition)
 {
 	char want[PATH_MAX_OF_OURS];
 
@@ -55,8 +56,8 @@ struct api_board *api_find(struct api *a, const char *path, struct board_partiti
 	return NULL;
 }
 
-static int find_object(sd_bus *bus, const char *path, const char *interface, void *userdata,
-	void **found, sd_bus_error *error)
+static int find_object(sd_bus *bus, const char *path, const char *interface,
+	void *userdata, void **found, sd_bus_error *error)
 {
 	struct api_peer *peer = userdata;
 	struct board_partition *p;
@@ -121,7 +122,8 @@ static int list_objects(
 
 struct api_peer *api_peer_of(sd_bus_message *m)
 {
-	return sd_bus_slot_get_userdata(sd_bus_get_current_slot(sd_bus_message_get_bus(m)));
+	return sd_bus_slot_get_userdata(
+		sd_bus_get_current_slot(sd_bus_message_get_bus(m)));
 }
 
 /* --- signals --- */
@@ -133,7 +135,8 @@ static bool can_tell(struct api_peer *peer, uid_t owner)
 
 	if (peer->is_lost || sd_bus_is_ready(peer->bus) <= 0 || !api_sees(peer, owner))
 		return false;
-	if (sd_bus_get_n_queued_write(peer->bus, &queued) < 0 || queued > API_QUEUED_MAX) {
+	if (sd_bus_get_n_queued_write(peer->bus, &queued) < 0 ||
+		queued > API_QUEUED_MAX) {
 		api_lose(peer);
 		return false;
 	}
@@ -153,7 +156,8 @@ static void tell_added(struct api_peer *peer, const char *path, const char *inte
 
 static void tell_removed(struct api_peer *peer, const char *path, const char *interface)
 {
-	check_told(peer, sd_bus_emit_interfaces_removed(peer->bus, path, interface, NULL));
+	check_told(
+		peer, sd_bus_emit_interfaces_removed(peer->bus, path, interface, NULL));
 }
 
 static void tell_board_added(struct api_peer *peer, const struct api_board *b)
@@ -196,14 +200,14 @@ static bool is_equal(const sd_bus_vtable *property, const void *a, const void *b
 }
 
 /* Which properties differ; the names are the vtable's. */
-static unsigned list_changes(const sd_bus_vtable *vtable, const void *before, const void *after,
-	char *names[PROPERTIES_MAX])
+static unsigned list_changes(const sd_bus_vtable *vtable, const void *before,
+	const void *after, char *names[PROPERTIES_MAX])
 {
 	unsigned n = 0;
 
 	for (; vtable->type != _SD_BUS_VTABLE_END; vtable++)
-		if (vtable->type == _SD_BUS_VTABLE_PROPERTY && !is_equal(vtable, before, after) &&
-			n + 1 < PROPERTIES_MAX)
+		if (vtable->type == _SD_BUS_VTABLE_PROPERTY &&
+			!is_equal(vtable, before, after) && n + 1 < PROPERTIES_MAX)
 			names[n++] = (char *)(uintptr_t)vtable->x.property.member;
 	names[n] = NULL;
 	return n;
@@ -215,11 +219,13 @@ static void tell_changes(struct api_peer *peer, const char *path, const char *in
 	char *names[PROPERTIES_MAX];
 
 	if (list_changes(vtable, before, after, names) > 0)
-		check_told(peer, sd_bus_emit_properties_changed_strv(peer->bus, path, interface, names));
+		check_told(peer, sd_bus_emit_properties_changed_strv(
+					 peer->bus, path, interface, names));
 }
 
 /* The partitions of one state of a board in the light of the other. */
-static void tell_partitions(struct api_peer *peer, struct api_board *before, struct api_board *after)
+static void tell_partitions(
+	struct api_peer *peer, struct api_board *before, struct api_board *after)
 {
 	char path[PATH_MAX_OF_OURS];
 	struct board_partition *p, *old;
@@ -235,19 +241,22 @@ static void tell_partitions(struct api_peer *peer, struct api_board *before, str
 		partition_path(after, p->number, path);
 		old = find_partition(before, p->number);
 		if (old)
-			tell_changes(peer, path, BUS_PARTITION, api_partition_vtable, old, p);
+			tell_changes(
+				peer, path, BUS_PARTITION, api_partition_vtable, old, p);
 		else
 			tell_added(peer, path, BUS_PARTITION);
 	}
 }
 
-static void tell_board(struct api_peer *peer, struct api_board *before, struct api_board *after)
+static void tell_board(
+	struct api_peer *peer, struct api_board *before, struct api_board *after)
 {
 	bool saw = before->is_published && can_tell(peer, before->view.owner);
 	bool sees = can_tell(peer, after->view.owner);
 
 	if (saw && sees) {
-		tell_changes(peer, after->path, BUS_BOARD, api_board_vtable, &before->view, &after->view);
+		tell_changes(peer, after->path, BUS_BOARD, api_board_vtable,
+			&before->view, &after->view);
 		tell_partitions(peer, before, after);
 	} else if (sees) {
 		tell_board_added(peer, after);
@@ -356,7 +365,8 @@ static void on_board(void *ctx, struct board *changed)
 	if (!*at)
 		*at = board_new(changed->name);
 	if (!*at || sd_event_source_set_enabled(a->publisher, SD_EVENT_ONESHOT) < 0) {
-		log_to(a->options.log, LOG_ERR, "%s: not shown on the bus: out of memory", changed->name);
+		log_to(a->options.log, LOG_ERR, "%s: not shown on the bus: out of memory",
+			changed->name);
 		return;
 	}
 	(*at)->is_changed = true;
@@ -428,7 +438,8 @@ static int add_tree(struct api_peer *peer)
 		r = sd_bus_add_fallback_vtable(peer->bus, NULL, interfaces[i].prefix,
 			interfaces[i].interface, interfaces[i].vtable, find_object, peer);
 	if (r >= 0)
-		r = sd_bus_add_node_enumerator(peer->bus, NULL, BUS_ROOT, list_objects, peer);
+		r = sd_bus_add_node_enumerator(
+			peer->bus, NULL, BUS_ROOT, list_objects, peer);
 	return r;
 }
 
@@ -439,10 +450,12 @@ int api_attach(struct api *a, struct api_peer *peer)
 	peer->api = a;
 	r = add_tree(peer);
 	if (r >= 0)
-		r = sd_bus_match_signal(peer->bus, NULL, NULL, "/org/freedesktop/DBus/Local",
-			"org.freedesktop.DBus.Local", "Disconnected", on_disconnected, peer);
+		r = sd_bus_match_signal(peer->bus, NULL, NULL,
+			"/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local",
+			"Disconnected", on_disconnected, peer);
 	if (r >= 0)
-		r = sd_bus_attach_event(peer->bus, a->options.event, SD_EVENT_PRIORITY_NORMAL);
+		r = sd_bus_attach_event(
+			peer->bus, a->options.event, SD_EVENT_PRIORITY_NORMAL);
 	if (r < 0)
 		return r;
 	peer->next = a->peers;
@@ -471,7 +484,8 @@ static int add_sources(struct api *a)
 
 	/* Before clients are read: what they ask then is answered with what they were told. */
 	if (r >= 0)
-		r = sd_event_source_set_priority(a->publisher, SD_EVENT_PRIORITY_IMPORTANT);
+		r = sd_event_source_set_priority(
+			a->publisher, SD_EVENT_PRIORITY_IMPORTANT);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(a->publisher, SD_EVENT_OFF);
 	if (r >= 0)
@@ -486,9 +500,11 @@ static void take_facts(struct api *a)
 	const struct api_options *o = &a->options;
 
 	wire_copy_text(a->facts.version, sizeof(a->facts.version), PACKAGE_VERSION);
-	wire_copy_text(a->facts.mode, sizeof(a->facts.mode), o->user_mode ? "user" : "system");
+	wire_copy_text(
+		a->facts.mode, sizeof(a->facts.mode), o->user_mode ? "user" : "system");
 	wire_copy_text(a->facts.mount_root, sizeof(a->facts.mount_root), o->mount_root);
 	wire_copy_text(a->facts.state_root, sizeof(a->facts.state_root), o->state_root);
+	a->options.mount_root = a->options.state_root = NULL; /* the caller's */
 }
 
 static void listen_to_registry(struct api *a)

@@ -23,7 +23,8 @@ struct api_options {
 	struct registry *registry; /* outlives the api; it takes its hooks */
 	bool user_mode;
 	const char *mount_root, *state_root;
-	/* The private socket; NULL: as the mode says, or the one that systemd has opened. */
+	/* The private socket; NULL: the one that systemd has opened, $ROMOUNT_SOCKET, or as the
+	 * mode says. */
 	const char *socket;
 	bool no_bus; /* the private socket alone */
 	int (*add_board)(void *ctx, const struct config_static *board, struct error *err);
@@ -33,7 +34,8 @@ struct api_options {
 };
 
 /* Listens when it returns. That there is no bus is no error. */
-must_check int api_new(const struct api_options *options, struct api **out, struct error *err);
+must_check int api_new(
+	const struct api_options *options, struct api **out, struct error *err);
 /* Clients are disconnected; orders that run go on, and are answered to nobody. */
 void api_free(struct api *a);
 DEFINE_CLEANUP(struct api *, api_free);

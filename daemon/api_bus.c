@@ -33,13 +33,15 @@ static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *error)
 	const sd_bus_error *refused = sd_bus_message_get_error(reply);
 	uint32_t answer = 0;
 
-	if (!refused && sd_bus_message_read_basic(reply, 'u', &answer) > 0 && answer == 1) {
+	if (!refused && sd_bus_message_read_basic(reply, 'u', &answer) > 0 &&
+		answer == 1) {
 		b->delay = RETRY_FIRST_USEC;
 		return 1;
 	}
 	log_to(b->api->options.log, LOG_NOTICE,
 		"not on the bus as " BUS_NAME ": %s; the private socket is not concerned",
-		refused && refused->message ? refused->message : "another program has this name");
+		refused && refused->message ? refused->message
+					    : "another program has this name");
 	api_lose(&b->peer);
 	return 1;
 }
@@ -114,7 +116,8 @@ static void on_lost(struct api_peer *peer)
 
 	disconnect(b);
 	if (start_retry(b) < 0)
-		log_to(b->api->options.log, LOG_ERR, "the bus is not waited for any more");
+		log_to(b->api->options.log, LOG_ERR,
+			"the bus is not waited for any more");
 }
 
 static int try_to_connect(struct api_bus *b)
@@ -153,7 +156,8 @@ int api_bus_new(struct api *a, struct api_bus **out, struct error *err)
 		r = try_to_connect(b);
 	if (r < 0) {
 		api_bus_free(b);
-		return error_set(err, r, "the bus cannot be waited for: %s", strerror(-r));
+		return error_set(
+			err, r, "the bus cannot be waited for: %s", strerror(-r));
 	}
 	*out = b;
 	return 0;

@@ -149,15 +149,19 @@ static void on_done(void *ctx, int result, const char *error_name, const char *t
 	int r;
 
 	if (call->peer) {
-		api_publish(call->peer->api); /* what it has changed is known before it is done */
+		api_publish(
+			call->peer
+				->api); /* what it has changed is known before it is done */
 		if (result >= 0) {
 			r = answer(call, reply);
 		} else {
-			wire_copy_text(clean, sizeof(clean), text && *text ? text : strerror(-result));
+			wire_copy_text(clean, sizeof(clean),
+				text && *text ? text : strerror(-result));
 			/* The code, not a name from elsewhere: only ours go out. */
 			r = sd_bus_reply_method_errorf(call->message,
-				wire_error_name(error_name ? wire_error_code(error_name) : result), "%s",
-				clean);
+				wire_error_name(error_name ? wire_error_code(error_name)
+							   : result),
+				"%s", clean);
 		}
 		check_sent(call, r);
 	}
@@ -175,7 +179,8 @@ static int run_order(struct api_call *call, struct error *err)
 		return error_set(err, -ENODEV, "the board '%s' has gone", call->board);
 	if (b->owner != call->owner)
 		return error_set(err, -EBUSY,
-			"the board '%s' has just got another owner; try again", call->board);
+			"the board '%s' has just got another owner; try again",
+			call->board);
 	call->order.done = on_done;
 	call->order.ctx = call;
 	/* It may be done before board_order returns. */
@@ -308,7 +313,8 @@ static int check_file(int fd, int access, struct error *err)
 	struct stat st;
 
 	if (flags < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (flags & O_PATH))
-		return error_set(err, -EINVAL, "an image goes to and comes from an ordinary file");
+		return error_set(
+			err, -EINVAL, "an image goes to and comes from an ordinary file");
 	if ((flags & O_ACCMODE) != O_RDWR && (flags & O_ACCMODE) != access)
 		return error_set(err, -EINVAL, "the file is not open for %s",
 			access == O_RDONLY ? "reading" : "writing");
@@ -347,7 +353,8 @@ int api_order(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
 	const struct order_form *form = find_form(sd_bus_message_get_member(m));
 	struct board_partition *p;
-	struct api_board *b = api_find(api_peer_of(m)->api, sd_bus_message_get_path(m), &p);
+	struct api_board *b =
+		api_find(api_peer_of(m)->api, sd_bus_message_get_path(m), &p);
 	struct board_order order = {.fd = -1};
 	struct error err = {0};
 	int r;

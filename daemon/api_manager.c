@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
 #include "daemon/api_private.h"
-
-#define BAUD_MAX 12000000u
+#include "daemon/config_private.h"
 
 /* --- boards by name --- */
 
@@ -24,7 +22,8 @@ static int find_board(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	for (struct api_board *b = peer->api->boards; b && *name; b = b->next) {
 		if (!b->is_published || !api_sees(peer, b->view.owner))
 			continue;
-		if (strcmp(b->view.name, name) == 0 || (!found && strcmp(b->view.port, name) == 0))
+		if (strcmp(b->view.name, name) == 0 ||
+			(!found && strcmp(b->view.port, name) == 0))
 			found = b;
 		if (found && strcmp(found->view.name, name) == 0)
 			break;
@@ -32,7 +31,8 @@ static int find_board(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	if (found)
 		return sd_bus_reply_method_return(m, "o", found->path);
 	wire_copy_text(shown, sizeof(shown), name);
-	error_set(&err, -ENOENT, "there is no board '%s' here; `romount list` tells all", shown);
+	error_set(&err, -ENOENT, "there is no board '%s' here; `romount list` tells all",
+		shown);
 	return wire_reply_error(m, err.code, &err);
 }
 
@@ -45,38 +45,26 @@ static const struct wire_field board_fields[] = {
 	WIRE_U32("baud", struct config_static, baud),
 };
 
-static bool is_alias(const char *s)
+/* By the rules of the configuration; what has none is "". */
+static int check_static(
+	const struct config_static *raw, struct config_static *b, struct error *err)
 {
-	if (*s == '.')
-		return false;
-	for (; *s; s++)
-		if (!isascii((unsigned char)*s) ||
-			(!isalnum((unsigned char)*s) && !strchr("._-", *s)))
-			return false;
-	return true;
-}
+	char baud[16];
+	int r = 0;
 
-static bool is_tty_path(const char *s)
-{
-	return s[0] == '/' && !strstr(s, "/../") && !strstr(s, "//");
-}
-
-static int check_static(const struct config_static *b, struct error *err)
-{
-	if (!*b->tty == !*b->socket)
+	if (!*raw->tty == !*raw->socket)
 		return error_set(err, -EINVAL, "a board has either a tty or a socket");
-	if (*b->tty && !is_tty_path(b->tty))
-		return error_set(err, -EINVAL,
-			"'%s' is no path of a tty: it begins with / and has no ..", b->tty);
-	if (*b->socket && !strchr(b->socket, ':'))
-		return error_set(err, -EINVAL, "'%s' is no HOST:PORT", b->socket);
-	if (!is_alias(b->alias))
-		return error_set(err, -EINVAL,
-			"'%s' is no name for a board: it has letters, digits, '.', '_' and '-'",
-			b->alias);
-	if (b->baud > BAUD_MAX)
-		return error_set(err, -EINVAL, "%u baud are more than a tty does", b->baud);
-	return 0;
+	if (*raw->tty)
+		r = config_take_tty(b->tty, raw->tty, err);
+	else
+		r = config_take_socket(b->socket, raw->socket, err);
+	if (r >= 0 && *raw->alias)
+		r = config_take_alias(b->alias, raw->alias, err);
+	if (r >= 0 && raw->baud) {
+		snprintf(baud, sizeof(baud), "%u", raw->baud);
+		r = config_take_baud(&b->baud, baud, err);
+	}
+	return r;
 }
 
 static const char *path_of_static(struct api *a, const struct config_static *want)
@@ -98,11 +86,11 @@ static int run_add_board(struct api_call *call, struct error *err)
 {
 	sd_bus_message *m = api_call_message(call);
 	struct api *a = api_call_api(call);
-	struct config_static board = {0};
-	int r = wire_read(m, board_fields, ARRAY_SIZE(board_fields), &board, NULL, err);
+	struct config_static raw = {0}, board = {0};
+	int r = wire_read(m, board_fields, ARRAY_SIZE(board_fields), &raw, NULL, err);
 
 	if (r >= 0)
-		r = check_static(&board, err);
+		r = check_static(&raw, &board, err);
 	if (r >= 0)
 		r = a->options.add_board(a->options.ctx, &board, err);
 	if (r < 0)
@@ -139,14 +127,16 @@ static int reload(sd_bus_message *m, void *userdata, sd_bus_error *error)
 #define FACT(member) offsetof(struct api, facts.member)
 const sd_bus_vtable api_manager_vtable[] = {
 	SD_BUS_VTABLE_START(0),
-	SD_BUS_PROPERTY("Version", "s", wire_get_text, FACT(version), SD_BUS_VTABLE_PROPERTY_CONST),
-	SD_BUS_PROPERTY("Mode", "s", wire_get_text, FACT(mode), SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("Version", "s", wire_get_text, FACT(version),
+		SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_PROPERTY(
-		"MountRoot", "s", wire_get_text, FACT(mount_root), SD_BUS_VTABLE_PROPERTY_CONST),
-	SD_BUS_PROPERTY(
-		"StateRoot", "s", wire_get_text, FACT(state_root), SD_BUS_VTABLE_PROPERTY_CONST),
-	SD_BUS_METHOD_WITH_NAMES("FindBoard", "s", SD_BUS_PARAM(name), "o", SD_BUS_PARAM(board),
-		find_board, SD_BUS_VTABLE_UNPRIVILEGED),
+		"Mode", "s", wire_get_text, FACT(mode), SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("MountRoot", "s", wire_get_text, FACT(mount_root),
+		SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("StateRoot", "s", wire_get_text, FACT(state_root),
+		SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_METHOD_WITH_NAMES("FindBoard", "s", SD_BUS_PARAM(name), "o",
+		SD_BUS_PARAM(board), find_board, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_NAMES("AddBoard", "a{sv}", SD_BUS_PARAM(options), "o",
 		SD_BUS_PARAM(board), add_board, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("Reload", "", "", reload, SD_BUS_VTABLE_UNPRIVILEGED),

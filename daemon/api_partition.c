@@ -2,12 +2,12 @@
 #include "daemon/api_private.h"
 
 #define PROPERTY(as, type, get, member)                                                  \
-	SD_BUS_PROPERTY(as, type, get, offsetof(struct board_partition, member),                 \
+	SD_BUS_PROPERTY(as, type, get, offsetof(struct board_partition, member),         \
 		SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE)
 #define TEXT(as, member) PROPERTY(as, "s", wire_get_text, member)
 #define SIZE(as, member) PROPERTY(as, "t", NULL, member)
 #define METHOD(as, in, in_names, out, out_names)                                         \
-	SD_BUS_METHOD_WITH_NAMES(                                                                \
+	SD_BUS_METHOD_WITH_NAMES(                                                        \
 		as, in, in_names, out, out_names, api_order, SD_BUS_VTABLE_UNPRIVILEGED)
 
 const sd_bus_vtable api_partition_vtable[] = {

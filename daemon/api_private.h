@@ -7,9 +7,9 @@
 #include "daemon/access.h"
 #include "daemon/api.h"
 
-#define API_CALLS_MAX 1024u    /* unanswered, on one connection */
+#define API_CALLS_MAX 1024u	 /* unanswered, on one connection */
 #define API_SENDER_CALLS_MAX 32u /* of these, of one client */
-#define API_QUEUED_MAX 1024u   /* messages that a client does not fetch */
+#define API_QUEUED_MAX 1024u	 /* messages that a client does not fetch */
 
 /* A board as it is published: signals tell when this changes, and properties are read from
  * here, so that both always agree. */
@@ -58,7 +58,8 @@ struct api {
 	struct api_bus *bus;
 };
 
-extern const sd_bus_vtable api_manager_vtable[], api_board_vtable[], api_partition_vtable[];
+extern const sd_bus_vtable api_manager_vtable[], api_board_vtable[],
+	api_partition_vtable[];
 
 /* --- api.c --- */
 
@@ -74,7 +75,8 @@ void api_publish(struct api *a);
 struct api_peer *api_peer_of(sd_bus_message *m);
 bool api_sees(const struct api_peer *peer, uid_t owner);
 /* The board, and its partition, that this object is; NULL: none. */
-struct api_board *api_find(struct api *a, const char *path, struct board_partition **partition);
+struct api_board *api_find(
+	struct api *a, const char *path, struct board_partition **partition);
 
 /* --- api_call.c --- */
 

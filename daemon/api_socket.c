@@ -30,7 +30,8 @@ struct client {
 struct api_socket {
 	struct api *api;
 	int fd;
-	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* "": opened by systemd */
+	char path[sizeof(
+		((struct sockaddr_un *)NULL)->sun_path)]; /* "": opened by systemd */
 	sd_event_source *source, *retry;
 	struct client *clients;
 };
@@ -56,12 +57,15 @@ static void on_lost(struct api_peer *peer)
 	client_free(container_of(peer, struct client, peer));
 }
 
-static bool is_wanted(void *ctx)
+static bool is_wanted(void *ctx, bool message)
 {
 	struct client *c = ctx;
 	uint64_t queued = 0;
 
-	return sd_bus_get_n_queued_write(c->peer.bus, &queued) < 0 || queued < ANSWERS_MAX;
+	if (message && sd_bus_is_ready(c->peer.bus) <= 0)
+		return false;
+	return sd_bus_get_n_queued_write(c->peer.bus, &queued) < 0 ||
+	       queued < ANSWERS_MAX;
 }
 
 static void on_broken(void *ctx)
@@ -142,8 +146,8 @@ static bool has_room(const struct api_socket *s, uid_t uid)
 
 static void pause_listening(struct api_socket *s, int error)
 {
-	log_to(s->api->options.log, LOG_WARNING,
-		"no more clients for a second: %s", strerror(error));
+	log_to(s->api->options.log, LOG_WARNING, "no more clients for a second: %s",
+		strerror(error));
 	if (sd_event_source_set_time_relative(s->retry, RETRY_USEC) >= 0 &&
 		sd_event_source_set_enabled(s->retry, SD_EVENT_ONESHOT) >= 0)
 		(void)sd_event_source_set_enabled(s->source, SD_EVENT_OFF);
@@ -156,16 +160,19 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 	return sd_event_source_set_enabled(s->source, SD_EVENT_ON);
 }
 
-static int on_connection(sd_event_source *source, int listening, uint32_t events, void *userdata)
+static int on_connection(
+	sd_event_source *source, int listening, uint32_t events, void *userdata)
 {
 	struct api_socket *s = userdata;
-	_cleanup_close_ int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	_cleanup_close_ int fd =
+		accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct ucred who;
 	socklen_t len = sizeof(who);
 	int r;
 
 	if (fd < 0) {
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+			errno == ENOBUFS)
 			pause_listening(s, errno);
 		return 0;
 	}
@@ -173,7 +180,8 @@ static int on_connection(sd_event_source *source, int listening, uint32_t events
 		return 0;
 	if (!has_room(s, who.uid)) {
 		log_to(s->api->options.log, LOG_WARNING,
-			"a client of uid %u is refused: it has too many connections", who.uid);
+			"a client of uid %u is refused: it has too many connections",
+			who.uid);
 		return 0;
 	}
 	r = client_new(s, TAKE_FD(fd), who.uid);
@@ -188,11 +196,12 @@ static int on_connection(sd_event_source *source, int listening, uint32_t events
 static int choose_path(struct api_socket *s, struct error *err)
 {
 	const struct api_options *o = &s->api->options;
+	const char *given = o->socket ? o->socket : getenv("ROMOUNT_SOCKET");
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	int n;
 
-	if (o->socket)
-		n = snprintf(s->path, sizeof(s->path), "%s", o->socket);
+	if (given && *given)
+		n = snprintf(s->path, sizeof(s->path), "%s", given);
 	else if (!o->user_mode)
 		n = snprintf(s->path, sizeof(s->path), "%s", SYSTEM_SOCKET);
 	else if (runtime && *runtime == '/')
@@ -201,7 +210,8 @@ static int choose_path(struct api_socket *s, struct error *err)
 		return error_set(err, -ENOENT,
 			"XDG_RUNTIME_DIR is not set: there is no place for the private socket");
 	if (n < 0 || (size_t)n >= sizeof(s->path))
-		return error_set(err, -ENAMETOOLONG, "the path of the private socket is too long");
+		return error_set(
+			err, -ENAMETOOLONG, "the path of the private socket is too long");
 	return 0;
 }
 
@@ -216,14 +226,16 @@ static int make_directory(const struct api_socket *s, struct error *err)
 		return 0;
 	*slash = '\0';
 	if (mkdir(dir, s->api->options.user_mode ? 0700 : 0755) < 0 && errno != EEXIST)
-		return error_set(err, -errno, "%s cannot be made: %s", dir, strerror(errno));
+		return error_set(
+			err, -errno, "%s cannot be made: %s", dir, strerror(errno));
 	return 0;
 }
 
 /* What is left of a daemon that was killed goes; one that runs stays. */
 static int remove_stale(const struct sockaddr_un *at, struct error *err)
 {
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	_cleanup_close_ int fd =
+		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return error_set(err, -errno, "no socket: %s", strerror(errno));
@@ -257,7 +269,8 @@ static int bind_path(struct api_socket *s, struct error *err)
 	if (r >= 0 && (chmod(s->path, mode) < 0 || listen(s->fd, SOMAXCONN) < 0))
 		r = -errno;
 	if (r < 0)
-		return error_set(err, r, "%s cannot be listened at: %s", s->path, strerror(-r));
+		return error_set(
+			err, r, "%s cannot be listened at: %s", s->path, strerror(-r));
 	return 0;
 }
 
@@ -269,7 +282,8 @@ static int find_activated(void)
 
 	for (int i = 0; i < n; i++) {
 		if (found < 0 && strcmp(names[i], ACTIVATED_NAME) == 0 &&
-			sd_is_socket_unix(SD_LISTEN_FDS_START + i, SOCK_STREAM, true, NULL, 0) > 0)
+			sd_is_socket_unix(
+				SD_LISTEN_FDS_START + i, SOCK_STREAM, true, NULL, 0) > 0)
 			found = SD_LISTEN_FDS_START + i;
 		free(names[i]);
 	}
@@ -314,7 +328,8 @@ int api_socket_new(struct api *a, struct api_socket **out, struct error *err)
 	if (r >= 0) {
 		r = add_sources(s);
 		if (r < 0)
-			error_set(err, r, "the private socket cannot be served: %s", strerror(-r));
+			error_set(err, r, "the private socket cannot be served: %s",
+				strerror(-r));
 	}
 	if (r < 0) {
 		api_socket_free(s);

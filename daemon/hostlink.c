@@ -224,8 +224,8 @@ static int on_ping_time(sd_event_source *s, uint64_t usec, void *data)
 	int r;
 
 	(void)usec;
-	if (l->unanswered >= PINGS_UNANSWERED) {
-		hung(l, "does not answer");
+	if (l->unanswered >= PINGS_UNANSWERED || !l->speaks) {
+		hung(l, l->speaks ? "does not answer" : "does not say a word");
 		return 0;
 	}
 	l->unanswered++;

@@ -9,6 +9,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "daemon/filecall.h"
+
 #define HEADER_BYTES 16u
 #define CHUNK_BYTES 4096u
 #define PAIR_BYTES (32 << 10)
@@ -27,6 +29,7 @@ struct intake {
 	/* What sd-bus has not taken yet. */
 	uint8_t chunk[CHUNK_BYTES];
 	size_t at, len;
+	bool is_held; /* until the message with these descriptors is whole, and checked */
 	int fds[INTAKE_FDS_MAX];
 	unsigned n_fds;
 	bool has_ended;
@@ -87,6 +90,8 @@ static int forward(struct intake *in)
 {
 	ssize_t n;
 
+	if (in->is_held)
+		return 1;
 	while (in->at < in->len) {
 		n = send_chunk(in);
 		if (n < 0 && errno == EINTR)
@@ -160,21 +165,57 @@ static ssize_t receive_auth(struct intake *in)
 
 static int take_fds(struct intake *in, struct msghdr *msg)
 {
+	bool may_come = in->n_header == 0 && in->n_fds == 0;
+
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
-		in->n_fds = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-		memcpy(in->fds, CMSG_DATA(c), in->n_fds * sizeof(int));
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (in->n_fds < INTAKE_FDS_MAX)
+				in->fds[in->n_fds++] = fd;
+			else
+				close(fd);
+		}
+		in->is_held = true;
+		if (!may_come)
+			return -EBADMSG;
 	}
 	return msg->msg_flags & MSG_CTRUNC ? -EMSGSIZE : 0;
+}
+
+/* What of the stream has come. */
+static int follow_messages(struct intake *in, const uint8_t *bytes, size_t n)
+{
+	int r = 0;
+
+	if (in->n_header < HEADER_BYTES) {
+		memcpy(in->header + in->n_header, bytes, n);
+		in->n_header += (unsigned)n;
+		if (in->n_header == HEADER_BYTES)
+			r = finish_header(in);
+	} else {
+		in->rest -= n;
+		if (in->rest == 0)
+			in->n_header = 0;
+	}
+	if (r < 0 || !in->is_held || in->n_header > 0)
+		return r;
+	in->is_held = false;
+	return filecall_check(in->chunk, in->len + n);
 }
 
 /* Never beyond the end of a header or of a message: descriptors stay with their message. */
 static ssize_t receive_part(struct intake *in)
 {
-	bool in_header = in->n_header < HEADER_BYTES;
-	size_t want = in_header ? HEADER_BYTES - in->n_header : MIN(in->rest, sizeof(in->chunk));
-	struct iovec iov = {in->chunk, want};
+	size_t room = sizeof(in->chunk) - in->len;
+	size_t want =
+		in->n_header < HEADER_BYTES ? HEADER_BYTES - in->n_header : in->rest;
+	struct iovec iov = {in->chunk + in->len, MIN(want, room)};
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(in->fds))];
@@ -183,22 +224,17 @@ static ssize_t receive_part(struct intake *in)
 		.msg_iovlen = 1,
 		.msg_control = control.bytes,
 		.msg_controllen = sizeof(control.bytes)};
-	ssize_t n = recvmsg(in->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	int r = 0;
+	ssize_t n =
+		room > 0 ? recvmsg(in->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) : -1;
+	int r;
 
+	if (room == 0)
+		errno = EMSGSIZE; /* a held one that is too long */
 	if (n < 0)
 		return n;
 	r = take_fds(in, &msg);
-	if (r >= 0 && n > 0 && in_header) {
-		memcpy(in->header + in->n_header, in->chunk, (size_t)n);
-		in->n_header += (unsigned)n;
-		if (in->n_header == HEADER_BYTES)
-			r = finish_header(in);
-	} else if (r >= 0 && n > 0) {
-		in->rest -= (size_t)n;
-		if (in->rest == 0)
-			in->n_header = 0;
-	}
+	if (r >= 0 && n > 0)
+		r = follow_messages(in, in->chunk + in->len, (size_t)n);
 	if (r < 0) {
 		errno = -r;
 		return -1;
@@ -209,12 +245,14 @@ static ssize_t receive_part(struct intake *in)
 /* 1: something came; 0: nothing there. */
 static int receive(struct intake *in)
 {
-	ssize_t n = in->has_begun ? receive_part(in) : receive_auth(in);
+	ssize_t n;
 
+	if (!in->is_held)
+		in->at = in->len = 0;
+	n = in->has_begun ? receive_part(in) : receive_auth(in);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	in->at = 0;
-	in->len = (size_t)n;
+	in->len += (size_t)n;
 	in->has_ended = n == 0;
 	return 1;
 }
@@ -224,13 +262,14 @@ static int receive(struct intake *in)
 /* Which events matter now: the client's, when there is room; sd-bus's, when there is none. */
 static int update(struct intake *in)
 {
-	bool is_full = in->at < in->len;
-	bool may_read = !is_full && !in->has_ended && in->options.wanted(in->options.ctx);
+	bool is_full = in->at < in->len && !in->is_held;
+	bool may_read = !is_full && !in->has_ended && in->options.wanted(in->options.ctx, in->has_begun);
 	int r = enable(in->to_bus, is_full);
 
 	/* Without EPOLLIN it is still told when the client has gone. */
 	if (r >= 0)
-		r = sd_event_source_set_io_events(in->from_client, may_read ? EPOLLIN : 0);
+		r = sd_event_source_set_io_events(
+			in->from_client, may_read ? EPOLLIN : 0);
 	if (r >= 0)
 		r = enable(in->from_client, !in->has_ended);
 	if (r >= 0)

@@ -4,7 +4,8 @@
  * read while the client has not fetched what it asked for before.
  *
  * The bytes are those of D-Bus: lines up to BEGIN, then messages whose first 16 bytes tell
- * their length. They go on unchanged, with their descriptors, through a pair of sockets.
+ * their length. They go on unchanged through a pair of sockets; a message that brings a
+ * descriptor does so when it is whole and found good (filecall.h).
  *
  * Loop thread only; never waits. */
 #pragma once
@@ -14,23 +15,26 @@
 
 #include "util/macros.h"
 
-#define INTAKE_AUTH_MAX 4096u	     /* bytes before BEGIN */
+#define INTAKE_AUTH_MAX 4096u	       /* bytes before BEGIN */
 #define INTAKE_MESSAGE_MAX (64u << 10) /* bytes of one message */
-#define INTAKE_FDS_MAX 4u	     /* descriptors that come with one */
+#define INTAKE_FDS_MAX 1u	       /* descriptors that come with one */
 
 struct intake;
 
 struct intake_options {
 	sd_event *event;
 	int fd; /* the client; duplicated */
-	/* Whether another message may come; asked again after each turn of the loop. */
-	bool (*wanted)(void *ctx);
+	/* Whether more may come, messages or what is before them; asked again after each turn of the
+	 * loop. Messages must wait until sd-bus has done with what is before: of what it reads with
+	 * that, it loses descriptors, and forgets the rest until more comes. */
+	bool (*wanted)(void *ctx, bool message);
 	/* The client has said what cannot be, or is gone. Told once; may not free the intake. */
 	void (*broken)(void *ctx);
 	void *ctx;
 };
 
 /* *inner: what sd-bus is to read from; the caller's. */
-must_check int intake_new(const struct intake_options *options, int *inner, struct intake **out);
+must_check int intake_new(
+	const struct intake_options *options, int *inner, struct intake **out);
 void intake_free(struct intake *in);
 DEFINE_CLEANUP(struct intake *, intake_free);

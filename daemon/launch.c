@@ -147,7 +147,8 @@ static int on_first_words(sd_event_source *s, int fd, uint32_t events, void *dat
 	if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) {
 		/* Our own child's end is told by itself. */
 		if (!p->child)
-			p->hooks.gone(p->hooks.ctx, "did not start; see 'journalctl -u romount-board@*'");
+			p->hooks.gone(p->hooks.ctx,
+				"did not start; see 'journalctl -u romount-board@*'");
 		return 0;
 	}
 	if (!p->child)

@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
 
+#include "daemon/api.h"
 #include "daemon/boards.h"
 #include "daemon/options.h"
 #include "daemon/seat.h"
@@ -31,6 +32,7 @@ struct daemon {
 	struct launcher launcher;
 	struct boards *boards;
 	struct ports *ports;
+	struct api *api;
 	unsigned told_boards;
 	unsigned ends; /* how often it was asked to end */
 };
@@ -260,6 +262,40 @@ static void on_seat_changed(void *ctx)
 		boards_check_owners(d->boards);
 }
 
+/* --- what clients ask for --- */
+
+static int on_add_board(void *ctx, const struct config_static *board, struct error *err)
+{
+	struct daemon *d = ctx;
+
+	if (!d->ports)
+		return error_set(err, -EBUSY, "romountd is about to start, or to end; try again");
+	return ports_add_static(d->ports, board, err);
+}
+
+static int on_reload(void *ctx, struct error *err)
+{
+	return reload(ctx, err);
+}
+
+static int serve(struct daemon *d, const char *mount_root, const char *state_root,
+	struct error *err)
+{
+	const struct api_options options = {
+		.event = d->event,
+		.registry = d->registry,
+		.user_mode = d->options.user_mode,
+		.mount_root = mount_root,
+		.state_root = state_root,
+		.add_board = on_add_board,
+		.reload = on_reload,
+		.ctx = d,
+		.log = &d->log,
+	};
+
+	return api_new(&options, &d->api, err);
+}
+
 static int open_places(struct daemon *d, struct error *err)
 {
 	char mounts[PATH_MAX], states[PATH_MAX];
@@ -278,6 +314,8 @@ static int open_places(struct daemon *d, struct error *err)
 	if (r == 0)
 		r = mount_root_open(d->event, mount_root, d->options.user_mode, &d->log,
 			&d->mounts, err);
+	if (r == 0)
+		r = serve(d, mount_root, state_root, err);
 	return r;
 }
 
@@ -293,12 +331,12 @@ static int set_up(struct daemon *d, struct error *err)
 	r = find_board_user(d, err);
 	if (r == 0)
 		r = launcher_init(&d->launcher, err);
+	if (r == 0 && registry_new(&d->registry) < 0)
+		r = error_set(err, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = open_places(d, err);
 	if (r == 0)
 		r = seat_new(d->event, d->options.user_mode, on_seat_changed, d, &d->seat, err);
-	if (r == 0 && registry_new(&d->registry) < 0)
-		r = error_set(err, -ENOMEM, "out of memory");
 	return r;
 }
 
@@ -383,6 +421,7 @@ static int add_sources(struct daemon *d)
 
 static void tear_down(struct daemon *d)
 {
+	api_free(d->api);
 	ports_free(d->ports);
 	boards_free(d->boards);
 	registry_free(d->registry);

@@ -16,7 +16,7 @@ static bool is_safe(char c, const char *more)
 	return isascii((unsigned char)c) && (isalnum((unsigned char)c) || (c && strchr(more, c)));
 }
 
-/* What is not safe becomes one '-'; neither hidden, nor an option, nor "..", nor ragged. */
+/* What is not safe becomes one '-'; neither hidden, nor an option, nor "..". */
 static void sanitize(const char *in, const char *safe, char *out, size_t cap)
 {
 	size_t n = 0;
@@ -29,8 +29,6 @@ static void sanitize(const char *in, const char *safe, char *out, size_t cap)
 		else if (n > 0 && out[n - 1] != '-')
 			out[n++] = '-';
 	}
-	while (n > 0 && !isalnum((unsigned char)out[n - 1]))
-		n--;
 	out[n] = '\0';
 }
 
@@ -53,7 +51,7 @@ static void squeeze(const char *in, char out[SUFFIX_MAX])
 	out[n] = '\0';
 }
 
-/* "BASE-SUFFIX", the base cut where it must be. */
+/* "BASE-SUFFIX", the base cut where it must be, and nothing ragged at its end. */
 static void join(const char *base, const char *suffix, char out[NAMES_MAX + 1])
 {
 	size_t room = NAMES_MAX - strlen(suffix) - (suffix[0] ? 1 : 0);

@@ -10,7 +10,8 @@
 #define RECEIVE_BYTES (1 << 20)
 
 /* Events are hints only: what counts is what udev says of the device when we look. So what
- * the monitor has queued may be older than what the enumeration saw. */
+ * the monitor has queued may be older than what the enumeration saw, and a replug is seen by
+ * the time at which udev met the device. */
 struct ports_udev {
 	struct udev *udev;
 	struct udev_monitor *monitor;
@@ -181,25 +182,6 @@ bool ports_udev_is_settled(struct ports_udev *u, const struct udev_tty *t)
 
 /* --- what happens ---------------------------------------------------------------------- */
 
-static bool is_of_this_plug(const struct ports_udev *u, struct udev_device *device)
-{
-	const struct udev_tty *t = find(u, udev_device_get_syspath(device));
-	const char *plugged = udev_device_get_property_value(device, "USEC_INITIALIZED");
-
-	return !t || !plugged || !strcmp(t->plugged, plugged);
-}
-
-static void handle(struct ports_udev *u, struct udev_device *device)
-{
-	const char *action = udev_device_get_action(device);
-	const char *syspath = udev_device_get_syspath(device);
-
-	/* It was away, even if it is there again by now; unless we know of a later plug. */
-	if (action && !strcmp(action, "remove") && is_of_this_plug(u, device))
-		forget(u, syspath);
-	look(u, syspath);
-}
-
 static int on_monitor(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct ports_udev *u = userdata;
@@ -209,7 +191,7 @@ static int on_monitor(sd_event_source *source, int fd, uint32_t events, void *us
 		struct udev_device *device = udev_monitor_receive_device(u->monitor);
 
 		if (device) {
-			handle(u, device);
+			look(u, udev_device_get_syspath(device));
 			udev_device_unref(device);
 		} else if (errno == ENOBUFS) {
 			u->is_behind = true;

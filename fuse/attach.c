@@ -690,7 +690,8 @@ static int attach_somehow(struct attaching *at, struct error *err)
 		r = start(at, err);
 	}
 	if (r == 0 && at->o->only_memory)
-		r = error_set(err, -ENODATA, "the board has to be asked what it holds: 'romount attach'");
+		r = error_set(err, -ENODATA,
+			"the board has to be asked what it holds: 'romount attach'");
 	return r < 0 ? r : ask_board(at, err);
 }
 

@@ -617,6 +617,9 @@ static int start(struct boardproc *b, int fd)
 	b->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (b->cancel_fd < 0)
 		return -errno;
+	/* A descriptor that came together with the end of the authentication would be refused:
+	 * from this signal on romountd may send some. */
+	boardproc_report(b);
 	return sd_event_add_signal(b->event, NULL, SIGTERM, on_term, b);
 }
 

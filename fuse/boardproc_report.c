@@ -18,6 +18,8 @@ static const char *board_state(const struct boardproc *b, bool *any_up)
 		*any_up |= b->parts[i].up;
 		waiting &= b->parts[i].err.code == -ENODATA;
 	}
+	if (!b->link)
+		return "starting";
 	if (b->released)
 		return "released";
 	if (boardproc_is_attaching(b))

@@ -56,7 +56,7 @@ struct romfs_flash commit_flash_now(const struct commit *c)
 
 /* --- a snapshot ------------------------------------------------------------------------ */
 
-static int fetch_strays(struct commit *c, struct error *err)
+int commit_fetch_strays(struct commit *c, struct error *err)
 {
 	size_t i;
 	int r = 0;
@@ -149,7 +149,7 @@ static int save(struct commit *c, struct error *err)
 	w.places = places;
 	r = commit_find_twins(c, places, err);
 	if (r == 0)
-		r = fetch_strays(c, err);
+		r = commit_fetch_strays(c, err);
 	if (r == 0)
 		r = plan_aim(c, &w, patch, &plan, err);
 	if (r != 0)
@@ -198,6 +198,8 @@ static int attempt(struct commit *c, bool again, struct error *err)
 		return MIN(r, 0);
 	if (c->aim == COMMIT_ANEW)
 		c->image = NULL;
+	if (c->aim == COMMIT_IMAGE)
+		return commit_image(c, err);
 	return c->snapshot ? save(c, err) : tidy_up(c, err);
 }
 

@@ -28,6 +28,7 @@ enum commit_aim {
 	COMMIT_SAVE, /* the snapshot, as gently as there is room for */
 	COMMIT_ANEW, /* the snapshot; what flash shows is given up, and its layout with it */
 	COMMIT_PACK, /* the snapshot, as romfs_pack writes it */
+	COMMIT_IMAGE, /* the snapshot, as image_fd holds it, byte by byte */
 	/* Without a snapshot, one step, `tidied` where it was made: */
 	COMMIT_ERASE, /* dead blocks are erased, however many there are */
 	COMMIT_TIDY,  /* the same, and live data is moved where that gains room */
@@ -41,6 +42,8 @@ struct commit {
 	int dirfd; /* state directory */
 	const struct romfs_pack_options *pack;
 	enum commit_aim aim;
+	int image_fd; /* COMMIT_IMAGE: the caller's */
+	uint64_t image_size;
 	struct flash_progress *progress;
 	struct snapshot *snapshot; /* owned; NULL: nothing is to be written, only tidied up,
 				    * with COMMIT_SAVE where tidy.h says that it is due */

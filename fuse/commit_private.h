@@ -5,13 +5,17 @@
 #include "fuse/commit.h"
 #include "fuse/patch.h"
 
-/* A tree that flash shall hold: its nodes' places on flash now, by index, and its bytes. */
+/* A tree that flash shall hold: its nodes' places on flash now, by index, and its bytes; both
+ * NULL where the plan has all bytes already. */
 struct wanted {
 	struct romfs_tree *tree;
 	uint64_t *places;
 	romfs_content_fn content;
 	void *ctx; /* for content */
 };
+
+/* commit.c: what the new tree does not hold and somebody still needs is known to the host. */
+must_check int commit_fetch_strays(struct commit *c, struct error *err);
 
 /* commit_look.c: finds out what flash shows (c->image), whatever has happened to the last
  * commit. 1: that one was complete, and is this job's outcome. */
@@ -31,3 +35,6 @@ must_check int commit_carry_out(struct commit *c, const struct wanted *w, struct
 /* commit_tidy.c: one step that gains room, 1: by moving data; that is this job's outcome; 0:
  * by an erase; -ENOSPC: nothing can be gained. */
 must_check int commit_tidy(struct commit *c, struct error *err);
+
+/* commit_image.c: the whole of COMMIT_IMAGE. */
+must_check int commit_image(struct commit *c, struct error *err);

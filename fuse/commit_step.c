@@ -225,7 +225,7 @@ static int fetch_kept(struct commit *c, const struct wanted *w, struct error *er
 
 	if (!flash_is_doubtful(c->flash))
 		return 0;
-	for (uint32_t i = 0; r == 0 && i < romfs_tree_count(w->tree); i++)
+	for (uint32_t i = 0; r == 0 && w->places && i < romfs_tree_count(w->tree); i++)
 		if (w->places[i] != ROMFS_NO_OFFSET)
 			r = flash_fetch(c->flash, w->places[i],
 				romfs_tree_node(w->tree, i)->size, err);

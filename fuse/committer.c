@@ -5,8 +5,8 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "fuse/commit.h"
 #include "fuse/handover.h"
+#include "fuse/verify.h"
 
 #define RETRY_MIN_MS 2000u
 #define RETRY_MAX_MS 600000u
@@ -32,11 +32,16 @@ struct committer {
 	struct worker_job quiet_job;
 	bool quiet_asked, quiet; /* the job is queued; its done() runs */
 	uint64_t commits, erased_blocks, programmed_bytes;
+	struct committer_turn *turn; /* of somebody who has it, or waits for it */
+	bool turn_begun;
+	struct committer_order order; /* in the turn */
+	uint64_t verifying; /* the change that was written, while all is compared; or 0 */
 };
 
 static void start(struct committer *c);
 static void plan_idle_work(struct committer *c, unsigned in_ms);
 static void arm_idle(struct committer *c, uint64_t at_us);
+static void begin_turn(struct committer *c);
 static void on_tidied(struct worker_job *j);
 
 static uint64_t now_us(struct committer *c)
@@ -76,6 +81,12 @@ static bool is_settled(const struct committer *c)
 	return !folder_is_staged(c->o.folder) && is_flash_well(c) && !has_leftovers(c->o.folder);
 }
 
+/* A job of ours, or somebody else's turn. */
+static bool is_taken(const struct committer *c)
+{
+	return c->running || c->verifying || c->turn_begun;
+}
+
 /* When the tree has been quiet for long enough, by what is known now. */
 static uint64_t quiet_at(const struct committer *c)
 {
@@ -91,6 +102,8 @@ static int on_timer(sd_event_source *s, uint64_t us, void *data)
 
 	(void)s;
 	c->armed = false;
+	if (is_taken(c))
+		return 0;
 	if (!c->err.code && us < quiet_at(c)) {
 		arm(c, quiet_at(c)); /* there were changes meanwhile */
 	} else if (!is_settled(c)) {
@@ -193,7 +206,7 @@ void committer_changed(void *data)
 	struct committer *c = data;
 
 	c->last_change_us = now_us(c);
-	if (c->running)
+	if (is_taken(c))
 		return; /* armed again when it ends */
 	if (!c->first_change_us) {
 		c->first_change_us = c->last_change_us;
@@ -208,7 +221,7 @@ void committer_changed(void *data)
 void committer_sync(struct committer *c, struct committer_waiter *w)
 {
 	w->change = c->o.folder->change;
-	if (!c->running && is_settled(c)) {
+	if (!is_taken(c) && is_settled(c)) {
 		w->done(w->ctx, 0);
 		return;
 	}
@@ -231,7 +244,7 @@ void committer_forget(struct committer *c, struct committer_waiter *w)
 
 void committer_kick(struct committer *c)
 {
-	if (!c->running && !is_settled(c))
+	if (!is_settled(c))
 		start(c);
 }
 
@@ -301,6 +314,8 @@ static void succeeded(struct committer *c, uint64_t change)
 	c->first_change_us = 0;
 	disarm(c);
 	c->o.notify(c->o.ctx);
+	if (c->turn_begun)
+		return; /* the port may be open: its end tells those who wait */
 	answer(c, change, 0);
 	if (!c->waiters && !is_settled(c))
 		committer_changed(c);
@@ -311,10 +326,71 @@ static void succeeded(struct committer *c, uint64_t change)
  * tree on flash. */
 static void answer_early(struct committer *c, const struct commit *job)
 {
-	bool light = job->outcome == COMMIT_DONE && !job->next_name[0];
+	bool light = job->outcome == COMMIT_DONE && !job->next_name[0] && !c->o.verify_all;
 
 	if (light && !has_leftovers(c->o.folder))
 		answer(c, job->snapshot->change, 0);
+}
+
+/* What a job has brought, taken over. */
+static int take(struct committer *c, struct commit *job)
+{
+	int r = job->job.dropped ? -ECANCELED : job->result;
+
+	if (r == 0)
+		r = handover_take(&c->handover, job, &job->err);
+	c->running = NULL;
+	c->erased_blocks += job->erased_blocks;
+	c->programmed_bytes += job->programmed_bytes;
+	if (job->snapshot) {
+		c->commits += r == 0 && job->outcome == COMMIT_DONE;
+		c->wrote |= r == 0 && job->outcome != COMMIT_NOTHING;
+	}
+	return r;
+}
+
+/* The end of a commit, and of what belongs to it. */
+static void ended(struct committer *c, bool dropped, bool alone)
+{
+	if (dropped)
+		return;
+	/* Who asked for what came later has not been told yet. */
+	if (c->waiters)
+		start(c);
+	begin_turn(c);
+	plan_idle_work(c, alone ? 0 : c->o.idle_ms);
+}
+
+static void on_verified(void *ctx, int r, uint64_t bytes, const struct error *err)
+{
+	struct committer *c = ctx;
+	uint64_t change = c->verifying;
+
+	(void)bytes;
+	c->verifying = 0;
+	if (r == 0)
+		(void)!flash_disconnect(c->o.flash, NULL);
+	if (r < 0)
+		failed(c, r, err, change);
+	else
+		succeeded(c, change);
+	ended(c, r == -ECANCELED, false);
+}
+
+/* False: nothing is to be compared, or cannot be. */
+static bool verify_all(struct committer *c, uint64_t change)
+{
+	const struct verify_options o = {.worker = c->o.worker,
+		.flash = c->o.flash,
+		.base = c->o.base,
+		.progress = &c->progress,
+		.done = on_verified,
+		.ctx = c};
+
+	if (!c->o.verify_all || handover_is_open(&c->handover) || verify_start(&o) < 0)
+		return false;
+	c->verifying = change;
+	return true;
 }
 
 static void on_done(struct worker_job *j)
@@ -322,35 +398,28 @@ static void on_done(struct worker_job *j)
 	struct commit *job = container_of(j, struct commit, job);
 	struct committer *c = job->job_ctx;
 	uint64_t change = job->snapshot->change;
-	int r = j->dropped ? -ECANCELED : job->result;
-	bool step, alone = !c->waiters;
+	bool step, alone = !c->waiters, dropped = j->dropped, verifies = false;
+	int r = dropped ? -ECANCELED : job->result;
 
 	/* Somebody came to wait when the job had decided to leave the port open. */
-	if (r == 0 && c->waiters && job->outcome != COMMIT_STEP)
+	if (r == 0 && c->waiters && job->outcome != COMMIT_STEP && !c->o.verify_all)
 		(void)!flash_disconnect(c->o.flash, NULL);
-	if (r == 0) {
+	if (r == 0)
 		answer_early(c, job);
-		r = handover_take(&c->handover, job, &job->err);
-	}
-	c->running = NULL;
+	r = take(c, job);
 	step = r == 0 && job->outcome == COMMIT_STEP;
 	c->steps = step ? c->steps + 1 : 0;
-	c->erased_blocks += job->erased_blocks;
-	c->programmed_bytes += job->programmed_bytes;
-	c->commits += r == 0 && job->outcome == COMMIT_DONE;
-	c->wrote |= r == 0 && job->outcome != COMMIT_NOTHING;
 	if (r < 0)
 		failed(c, r, &job->err, change);
 	else if (step)
 		start(c);
+	else if (job->outcome == COMMIT_DONE && verify_all(c, change))
+		verifies = true;
 	else
 		succeeded(c, change);
-	/* Who asked for what came later has not been told yet. */
-	if (c->waiters && !j->dropped)
-		start(c);
-	if (!j->dropped)
-		plan_idle_work(c, alone ? 0 : c->o.idle_ms);
 	commit_free(job);
+	if (!verifies)
+		ended(c, dropped, alone);
 }
 
 /* What went wrong on the host the last time: before anything else is done to flash, the
@@ -414,13 +483,19 @@ static void wait_for_quiet(struct committer *c)
 	worker_submit(c->o.worker, &c->quiet_job, true);
 }
 
-static void submit(struct committer *c, struct commit *job)
+static bool may_linger(const struct committer *c)
 {
-	atomic_init(&job->linger, c->o.idle_ms && !c->waiters);
+	return c->o.verify_all || (c->o.idle_ms && !c->waiters);
+}
+
+static void submit(struct committer *c, struct commit *job, bool linger)
+{
+	atomic_init(&job->linger, linger);
 	job->flash = c->o.flash;
 	job->base = c->o.base;
 	job->dirfd = c->o.folder->dirfd;
-	job->pack = c->o.folder->pack;
+	if (!job->pack)
+		job->pack = c->o.folder->pack;
 	job->progress = &c->progress;
 	job->job_ctx = c;
 	c->running = job;
@@ -434,7 +509,7 @@ static void start(struct committer *c)
 	struct commit *job;
 	int r;
 
-	if (c->running)
+	if (is_taken(c))
 		return;
 	if (handover_is_open(&c->handover) && !c->quiet) {
 		wait_for_quiet(c);
@@ -457,7 +532,7 @@ static void start(struct committer *c)
 	atomic_store(&c->progress.total, 0);
 	job->job.done = on_done;
 	job->steps = c->steps;
-	submit(c, job);
+	submit(c, job, may_linger(c));
 	c->o.notify(c->o.ctx);
 }
 
@@ -466,7 +541,7 @@ static void start(struct committer *c)
 /* Only what this mount has left behind, and only while nobody wants anything. */
 static bool may_tidy(const struct committer *c)
 {
-	return c->o.idle_ms && c->wrote && !c->running && !c->waiters && !c->err.code &&
+	return c->o.idle_ms && c->wrote && !is_taken(c) && !c->turn && !c->waiters && !c->err.code &&
 		is_settled(c);
 }
 
@@ -479,7 +554,7 @@ static void start_tidying(struct committer *c, bool under_way)
 	job->tidying = under_way;
 	job->job.done = on_tidied;
 	(void)flash_was_read(c->o.flash);
-	submit(c, job);
+	submit(c, job, may_linger(c));
 }
 
 /* A step that found the port held by somebody, or the board gone, is not worth a word; it is
@@ -488,16 +563,11 @@ static void on_tidied(struct worker_job *j)
 {
 	struct commit *job = container_of(j, struct commit, job);
 	struct committer *c = job->job_ctx;
-	int r = j->dropped ? -ECANCELED : job->result;
 	bool more, dropped = j->dropped;
+	int r = take(c, job);
 
-	if (r == 0)
-		r = handover_take(&c->handover, job, &job->err);
-	c->running = NULL;
-	c->erased_blocks += job->erased_blocks;
-	c->programmed_bytes += job->programmed_bytes;
 	more = r == 0 && job->tidied;
-	if (r < 0 && !j->dropped && (!is_flash_well(c) || handover_is_open(&c->handover)))
+	if (r < 0 && !dropped && (!is_flash_well(c) || handover_is_open(&c->handover)))
 		failed(c, r, &job->err, UINT64_MAX);
 	commit_free(job);
 	if (dropped)
@@ -510,6 +580,7 @@ static void on_tidied(struct worker_job *j)
 		plan_idle_work(c, c->o.idle_ms);
 	else if (more)
 		start_tidying(c, true);
+	begin_turn(c);
 }
 
 static int on_idle(sd_event_source *s, uint64_t us, void *data)
@@ -550,10 +621,118 @@ static void plan_idle_work(struct committer *c, unsigned in_ms)
 		arm_idle(c, now_us(c) + (uint64_t)in_ms * 1000);
 }
 
+/* --- turns ------------------------------------------------------------------------------- */
+
+static void begin_turn(struct committer *c)
+{
+	if (!c->turn || is_taken(c) || c->waiters)
+		return;
+	c->turn_begun = true;
+	disarm(c);
+	c->turn->begin(c->turn->ctx);
+}
+
+int committer_take_turn(struct committer *c, struct committer_turn *t)
+{
+	if (c->turn)
+		return -EBUSY;
+	c->turn = t;
+	begin_turn(c);
+	return 0;
+}
+
+void committer_end_turn(struct committer *c, struct committer_turn *t)
+{
+	if (c->turn != t)
+		return;
+	c->turn = NULL;
+	if (!c->turn_begun)
+		return;
+	c->turn_begun = false;
+	if (c->waiters)
+		start(c);
+	else if (c->err.code && !is_settled(c))
+		arm(c, now_us(c) + (uint64_t)c->retry_ms * 1000);
+	else if (!is_settled(c))
+		committer_changed(c);
+	plan_idle_work(c, c->o.idle_ms);
+}
+
+static void ordered_done(struct committer *c, int r, bool changed, const struct error *err)
+{
+	const struct committer_order order = c->order;
+
+	c->order = (struct committer_order){0};
+	c->o.notify(c->o.ctx);
+	order.done(order.ctx, r, changed, err);
+}
+
+static void on_ordered(struct worker_job *j)
+{
+	struct commit *job = container_of(j, struct commit, job);
+	struct committer *c = job->job_ctx;
+	bool saves = job->snapshot != NULL;
+	uint64_t change = saves ? job->snapshot->change : 0;
+	int r = take(c, job);
+	const struct error err = job->err;
+	bool changed = job->outcome != COMMIT_NOTHING || job->tidied;
+	bool step = saves && r == 0 && job->outcome == COMMIT_STEP;
+
+	c->steps = step ? c->steps + 1 : 0;
+	commit_free(job);
+	if (step) {
+		const struct committer_order again = c->order;
+
+		committer_commit(c, &again);
+		return;
+	}
+	if (r < 0 && saves)
+		failed(c, r, &err, change);
+	else if (saves)
+		succeeded(c, change);
+	ordered_done(c, r, changed, &err);
+}
+
+void committer_commit(struct committer *c, const struct committer_order *order)
+{
+	struct error err = {0};
+	struct commit *job = NULL;
+	int r;
+
+	c->order = *order;
+	r = mend(c, &err);
+	(void)!stage_leftovers(c->o.folder, NULL); /* succeeded() tells */
+	if (r == 0)
+		r = order->aim < COMMIT_ERASE ? prepare(c, &job, &err)
+					      : commit_new(c->o.folder, NULL, &job);
+	if (r < 0) {
+		(void)!error_set(&err, r, "cannot prepare a commit: %s", strerror(-r));
+		ordered_done(c, r, false, &err);
+		return;
+	}
+	disarm(c);
+	atomic_store(&c->progress.done, 0);
+	atomic_store(&c->progress.total, 0);
+	job->job.done = on_ordered;
+	job->aim = order->aim;
+	job->image_fd = order->image_fd;
+	job->image_size = order->image_size;
+	job->steps = c->steps;
+	job->pack = order->pack;
+	submit(c, job, order->linger);
+	c->o.notify(c->o.ctx);
+}
+
+const struct flash_progress *committer_progress(const struct committer *c)
+{
+	return &c->progress;
+}
+
 void committer_status(const struct committer *c, struct committer_status *out)
 {
 	*out = (struct committer_status){
-		.state = c->running && c->running->snapshot ? COMMITTER_WRITING
+		.state = c->verifying || (c->running && c->running->snapshot)
+					? COMMITTER_WRITING
 			: c->err.code		? COMMITTER_FAILED
 			: is_settled(c)		? COMMITTER_CLEAN
 						: COMMITTER_STAGED,

@@ -10,7 +10,7 @@
 
 #include <systemd/sd-event.h>
 
-#include "fuse/base.h"
+#include "fuse/commit.h"
 #include "fuse/flash.h"
 #include "fuse/folder.h"
 #include "fuse/worker.h"
@@ -25,6 +25,9 @@ struct committer_options {
 	unsigned quiet_ms;   /* commit after this long without a change */
 	unsigned quiet_max_ms; /* or this long after the first one */
 	unsigned idle_ms; /* blocks are erased ahead after this long without one; 0: never */
+	/* After each commit, all that the image uses is compared by the board's hashes; without
+	 * it, what was written is. */
+	bool verify_all;
 	void (*notify)(void *ctx); /* the state has changed */
 	void *ctx;
 	const struct log_sink *log;
@@ -71,3 +74,32 @@ void committer_kick(struct committer *c);
 /* A commit is running: the journal's generation must not change under it. */
 bool committer_is_busy(const struct committer *c);
 void committer_status(const struct committer *c, struct committer_status *out);
+
+/* --- turns: somebody else's work with flash, between commits -------------------------------
+ * From `begin` until committer_end_turn nothing is committed or tidied up but what
+ * committer_commit says; whoever syncs waits. */
+struct committer_turn { /* the caller's, until it is ended or given up */
+	void (*begin)(void *ctx); /* perhaps before committer_take_turn returns */
+	void *ctx;
+};
+
+/* As soon as nothing runs and nobody waits for a commit. -EBUSY: another has it, or waits. */
+must_check int committer_take_turn(struct committer *c, struct committer_turn *t);
+/* Also one that has not begun. */
+void committer_end_turn(struct committer *c, struct committer_turn *t);
+
+struct committer_order {
+	enum commit_aim aim;
+	const struct romfs_pack_options *pack; /* NULL: the folder's */
+	int image_fd; /* COMMIT_IMAGE */
+	uint64_t image_size;
+	bool linger; /* more will follow: the port may stay open */
+	/* `changed`: flash was. An error is the committer's state, too, and what the folder
+	 * holds is committed later then. */
+	void (*done)(void *ctx, int result, bool changed, const struct error *err);
+	void *ctx;
+};
+/* In a turn, and from the done() of a worker's job (worker.h), so that the worker is at rest. */
+void committer_commit(struct committer *c, const struct committer_order *order);
+/* Bytes of flash that the commit under way has done, and has to do. */
+const struct flash_progress *committer_progress(const struct committer *c);

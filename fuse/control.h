@@ -72,7 +72,7 @@ void control_reply_layout(sd_bus_message *call, const struct dev_geometry *geome
 
 struct control_board {
 	char machine[96], firmware[128], unique_id[65], platform[32];
-	char state[16]; /* "asking" "ready" "waiting" "none" "failed" "released" */
+	char state[16]; /* "starting" "asking" "ready" "waiting" "none" "failed" "released" */
 	char error[480];
 	bool port_open;
 	unsigned partitions;

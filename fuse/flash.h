@@ -141,6 +141,11 @@ must_check int flash_trust(struct flash *f, struct error *err);
 /* The last look found what another program wrote; any thread. */
 bool flash_is_stale(const struct flash *f);
 int flash_stale_error(const struct flash *f, struct error *err); /* says so: -ESTALE */
+/* What flash holds is to be replaced, whoever wrote it: the next commit looks at all of it, and
+ * keeps nothing that is not the base's. */
+void flash_give_up(struct flash *f);
+/* Something was found that differs: the next look compares everything. */
+void flash_doubt(struct flash *f);
 /* In this session, all that the mirror knows of what the base uses was found as it is. */
 void flash_vouch(struct flash *f);
 /* The base that the mirror holds; the caller's, replaced in place after commits. Until it is

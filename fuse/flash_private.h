@@ -35,6 +35,7 @@ struct flash {
 	uint8_t *states; /* enum block_state of each unit after a survey, or NULL */
 	uint32_t unit;	 /* bytes: a chunk of the mirror, or an erase block */
 	bool unseen_holds; /* what is UNSEEN is what the base has there */
+	bool given_up;	   /* flash_give_up: it is anybody's */
 	uint64_t looked, look; /* end of the last look for records, and bytes of the next */
 	int event_fd;	 /* of flash_event_fd */
 	int next_fd;	 /* what BLOCK_NEXT refers to; -1: none */

@@ -100,17 +100,20 @@ int flash_survey(struct flash *f, int fd, bool unseen_holds, struct flash_census
 	_cleanup_close_ int next_fd = fd;
 	uint64_t count;
 	_cleanup_free_ uint8_t *buf = NULL;
+	bool given_up;
 	int r = flash_connect(f, err);
 
 	if (r < 0)
 		return r;
+	given_up = f->given_up;
 	flash_set_mixed(f);
+	f->given_up = given_up;
 	f->unit = f->geometry.erase_block % MIRROR_CHUNK ? f->geometry.erase_block
 							  : MIRROR_CHUNK;
 	count = f->geometry.size / f->unit;
 	buf = malloc(f->unit);
 	f->next_fd = TAKE_FD(next_fd);
-	f->unseen_holds = unseen_holds;
+	f->unseen_holds = unseen_holds && !given_up;
 	f->states = malloc(count);
 	if (!buf || !f->states)
 		return -ENOMEM;
@@ -165,7 +168,7 @@ void flash_settled(struct flash *f)
 {
 	free(f->states);
 	f->states = NULL;
-	f->mixed = f->doubtful = false;
+	f->mixed = f->doubtful = f->given_up = false;
 	if (f->next_fd >= 0)
 		close(f->next_fd);
 	f->next_fd = -1;

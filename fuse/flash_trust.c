@@ -268,6 +268,21 @@ void flash_vouch(struct flash *f)
 		link_vouch(f->options.link, f->options.partition);
 }
 
+void flash_give_up(struct flash *f)
+{
+	flash_set_mixed(f);
+	f->given_up = true;
+	atomic_store(&f->stale, false);
+	atomic_store(&f->proven, true);
+}
+
+void flash_doubt(struct flash *f)
+{
+	f->trusted = false;
+	if (f->options.link)
+		link_doubt(f->options.link, f->options.partition);
+}
+
 void flash_set_base(struct flash *f, const struct base *base)
 {
 	f->base = base;

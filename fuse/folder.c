@@ -149,7 +149,7 @@ static int journal_drop(struct folder *f, const struct node *n)
 	return journal_append(f->journal, &change, 1, &seq, NULL);
 }
 
-static void unlink_node(struct folder *f, struct node *n)
+void folder_unlink_node(struct folder *f, struct node *n)
 {
 	folder_note_change(f, n);
 	touch_dir(n->parent);
@@ -176,7 +176,7 @@ int folder_unlink(struct folder *f, struct node *dir, const char *name)
 	r = journal_drop(f, n);
 	if (r < 0)
 		return r;
-	unlink_node(f, n);
+	folder_unlink_node(f, n);
 	return 0;
 }
 
@@ -194,7 +194,7 @@ int folder_rmdir(struct folder *f, struct node *dir, const char *name)
 	r = journal_drop(f, n);
 	if (r < 0)
 		return r;
-	unlink_node(f, n);
+	folder_unlink_node(f, n);
 	return 0;
 }
 
@@ -320,7 +320,7 @@ static int move(struct folder *f, struct node *n, struct node *over, struct node
 	folder_note_change(f, n); /* where it was */
 	touch_dir(n->parent);
 	if (over)
-		unlink_node(f, over);
+		folder_unlink_node(f, over);
 	node_move(f->nodes, n, to_dir, TAKE_PTR(name));
 	renamed(f, n);
 	return 0;

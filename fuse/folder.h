@@ -108,5 +108,13 @@ must_check int folder_rewrite_journal(
 /* Everything in the folder is deleted and staged as that, in a step that a crash does not
  * part: for an opener whom nobody else shares the folder with. */
 must_check int folder_empty(struct folder *f, struct error *err);
+/* Everything in the folder gives way to a tree whose files' bytes stand in `fd`, where their
+ * data_off say (NULL: to nothing), and is staged, in a step that a crash does not part; waits
+ * for the disk. Who has a file open keeps what it holds. `gone` is told of each name below the
+ * root that was there, or is there now. -ENOSPC: flash has no room for it, unless `fits`; on
+ * failure nothing has changed. No commit may be under way. */
+typedef void (*folder_name_fn)(void *ctx, const char *name);
+must_check int folder_replace(struct folder *f, const struct romfs_tree *tree, int fd,
+	bool fits, folder_name_fn gone, void *ctx, struct error *err);
 /* folder_rewrite_journal, if garbage has grown beyond reason. */
 must_check int folder_compact_journal(struct folder *f);

@@ -15,3 +15,5 @@ must_check int folder_copy_content(const struct folder *f, const struct content 
 must_check int folder_keep_content(struct folder *f, struct node *n);
 /* The node as the journal keeps it; points into the node. */
 void folder_entry_of(const struct node *n, struct journal_entry *out);
+/* Takes a node out of the tree that the journal does not have any more. */
+void folder_unlink_node(struct folder *f, struct node *n);

@@ -119,13 +119,15 @@ static int remember_move(struct rewrite *w, uint64_t id, const struct content *c
 
 static int copy_content(struct rewrite *w, struct journal_entry *entry)
 {
-	struct journal_bytes bytes = {
-		.fd = w->old_fd, .off = entry->content.off, .size = entry->content.size};
+	struct journal_bytes bytes = {.fd = entry->from_fd ? entry->from_fd : w->old_fd,
+		.off = entry->content.off,
+		.size = entry->content.size};
 	int r = write_batch(w);
 
 	if (r < 0)
 		return r;
-	if (bytes.off > w->old_tail || bytes.size > w->old_tail - bytes.off)
+	if (!entry->from_fd &&
+		(bytes.off > w->old_tail || bytes.size > w->old_tail - bytes.off))
 		return -EINVAL;
 	return journal_log_append_bytes(&w->log, entry, &bytes, 0);
 }

@@ -51,6 +51,7 @@ struct journal_entry {
 	uint8_t type;	     /* enum romfs_type */
 	int64_t mtime_ns;
 	struct content content;
+	int from_fd; /* journal_rewrite: a LOG content counts in this file; 0: in the journal */
 };
 
 enum journal_change_kind {
@@ -126,7 +127,7 @@ must_check int journal_synced(struct journal *j, uint64_t *seq);
 
 /* Starts a new generation with this header and the entries that `next` yields (1: an entry
  * was given, its name valid until the next call; 0: no more; -errno). Bytes of kind LOG are
- * copied from the old generation; `moved` tells each entry's new place, in the order of
+ * copied from the old generation, or from the file that the entry tells; `moved` tells each entry's new place, in the order of
  * `next`, only once all has succeeded. When this returns 0 everything is durable, also what
  * was asked for before, a failed flush is forgotten, and the sequence goes on. On failure
  * the old generation goes on unchanged and `moved` was not called; but when the directory's

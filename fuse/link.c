@@ -237,6 +237,11 @@ void link_vouch(struct link *l, unsigned partition)
 	l->partitions[partition].vouched = link_holds(l, partition);
 }
 
+void link_doubt(struct link *l, unsigned partition)
+{
+	l->partitions[partition].vouched = false;
+}
+
 int link_ask(struct link *l, struct dev_board_info *out, struct error *err)
 {
 	int r = l->session ? 0 : open_session(l, NULL, true, err);

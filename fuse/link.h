@@ -46,6 +46,7 @@ must_check int link_known(const struct link *l, unsigned partition, struct dev_k
 bool link_alone(const struct link *l, unsigned partition);
 /* All that is known of the partition was found as it is in this session. */
 void link_vouch(struct link *l, unsigned partition);
+void link_doubt(struct link *l, unsigned partition);
 
 /* A first look: who the board is and what partitions it has; the port is closed again. */
 must_check int link_ask(struct link *l, struct dev_board_info *out, struct error *err);

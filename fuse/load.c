@@ -14,7 +14,7 @@ static void set_times(struct node *n, int64_t note_ns)
 }
 
 static int load_entry(struct folder *f, const struct romfs_tree *tree, uint32_t index,
-	struct node *dir, struct node **out)
+	enum content_kind kind, struct node *dir, struct node **out)
 {
 	const struct romfs_node *t = romfs_tree_node(tree, index);
 	struct node *n;
@@ -26,21 +26,21 @@ static int load_entry(struct folder *f, const struct romfs_tree *tree, uint32_t 
 	set_times(n, t->mtime_ns);
 	n->size = t->size;
 	if (t->size)
-		n->content = (struct content){CONTENT_BASE, t->data_off, t->size};
+		n->content = (struct content){kind, t->data_off, t->size};
 	*out = n;
 	return 0;
 }
 
-int load_image(struct folder *f, const struct romfs_tree *tree)
+int load_tree(struct folder *f, const struct romfs_tree *tree, struct node *dir,
+	enum content_kind kind)
 {
 	uint32_t i = romfs_tree_node(tree, ROMFS_ROOT)->first_child;
-	struct node *dir = node_root(f->nodes);
 
 	set_times(dir, romfs_tree_node(tree, ROMFS_ROOT)->mtime_ns);
 	while (i != ROMFS_NO_NODE) {
 		const struct romfs_node *t = romfs_tree_node(tree, i);
 		struct node *n;
-		int r = load_entry(f, tree, i, dir, &n);
+		int r = load_entry(f, tree, i, kind, dir, &n);
 
 		if (r < 0)
 			return r;
@@ -59,6 +59,11 @@ int load_image(struct folder *f, const struct romfs_tree *tree)
 		i = romfs_tree_node(tree, i)->next_sibling;
 	}
 	return 0;
+}
+
+int load_image(struct folder *f, const struct romfs_tree *tree)
+{
+	return load_tree(f, tree, node_root(f->nodes), CONTENT_BASE);
 }
 
 /* Makes room for a name that another change of the same frame gives up. No entry can have

@@ -4,7 +4,11 @@
 
 #include "fuse/folder.h"
 
-/* One node per entry of the tree; contents are BASE. The table must be empty. */
+/* One node per entry of the tree, below a directory that is empty; contents are of this kind,
+ * at the places that the tree tells. */
+must_check int load_tree(struct folder *f, const struct romfs_tree *tree, struct node *dir,
+	enum content_kind kind);
+/* The same into an empty table, from the image on flash. */
 must_check int load_image(struct folder *f, const struct romfs_tree *tree);
 
 struct load_replay {

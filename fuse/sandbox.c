@@ -56,8 +56,9 @@ static const char *const allowed[] = {
 };
 
 static const char *const deadly[] = {
-	"execve", "execveat", "fork", "vfork", "process_vm_readv", "process_vm_writev", "pidfd_getfd",
-	"kcmp", "mount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount", "pivot_root",
+	"execve", "execveat", "fork", "vfork", "process_vm_readv", "process_vm_writev",
+	"pidfd_getfd", "kcmp", "mount", "umount2", "move_mount", "open_tree", "fsopen",
+	"fsmount", "pivot_root",
 	"chroot", "unshare", "setns", "socket", "socketpair", "connect", "bind", "listen",
 	"accept", "accept4", "setuid", "setgid", "setresuid", "setresgid", "setreuid",
 	"setregid", "setgroups", "capset", "init_module", "finit_module", "delete_module",

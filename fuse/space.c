@@ -170,3 +170,16 @@ uint64_t folder_available(const struct folder *f)
 
 	return cap > f->charged ? cap - f->charged : 0;
 }
+
+int space_check_tree(const struct folder *f, const struct node *dir)
+{
+	uint64_t sum = 0;
+
+	node_foreach_child(dir, c) {
+		const struct place at = {
+			.top = c, .dir = node_root(f->nodes), .name = c->name};
+
+		sum += tree_cost(f, &at);
+	}
+	return sum > folder_capacity(f) ? -ENOSPC : 0;
+}

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "fuse/invalidate.h"
 #include "fuse/volume_private.h"
 
 #define QUIET_MAX_FACTOR 30u
@@ -70,6 +71,7 @@ static int start_committer(struct volume *v)
 		.quiet_ms = v->o.quiet_ms,
 		.quiet_max_ms = v->o.quiet_ms * QUIET_MAX_FACTOR,
 		.idle_ms = v->o.idle_ms,
+		.verify_all = v->o.verify_all,
 		.notify = on_state,
 		.ctx = v,
 		.log = o->flash.log,
@@ -144,6 +146,21 @@ int volume_new(const struct volume_options *options, volume_ready_fn ready, void
 
 /* --- requests --- */
 
+static int serve_one(void *ctx)
+{
+	struct volume *v = ctx;
+	int n = fuse_session_receive_buf(v->session, &v->buf);
+
+	if (n > 0)
+		fuse_session_process_buf(v->session, &v->buf);
+	return n > 0 || n == -EINTR || n == -EAGAIN ? 0 : -ENODEV;
+}
+
+void volume_end_invalidation(struct volume *v)
+{
+	invalidation_finish(TAKE_PTR(v->invalidation), serve_one, v);
+}
+
 /* The folder is gone from the file system, or taken away; who still waits for an answer gets
  * an error. */
 static void close_fuse(struct volume *v)
@@ -151,6 +168,7 @@ static void close_fuse(struct volume *v)
 	if (!v->session)
 		return;
 	v->fuse_source = sd_event_source_disable_unref(v->fuse_source);
+	volume_end_invalidation(v);
 	if (v->mounted)
 		fuse_session_unmount(v->session);
 	v->mounted = false;
@@ -317,6 +335,7 @@ static void wait_for_job(struct volume *v)
 void volume_end(struct volume *v, bool finish)
 {
 	close_fuse(v);
+	volume_operate_cancel(v);
 	if (v->ending)
 		return;
 	v->ending = true;
@@ -339,6 +358,7 @@ void volume_free(struct volume *v)
 	if (!v)
 		return;
 	close_fuse(v);
+	operation_drop(v->operation);
 	readahead_free(v->readahead);
 	committer_free(v->committer);
 	sd_event_source_disable_unref(v->kick);
@@ -386,6 +406,8 @@ void volume_status(const struct volume *v, struct volume_status *out)
 		out->done = out->commit.done;
 		out->total = out->commit.total;
 	}
+	if (v->operation)
+		operation_tell(v->operation, out);
 }
 
 void volume_save_status(struct volume *v)
@@ -406,14 +428,4 @@ void volume_forget(struct volume *v, struct committer_waiter *w)
 void volume_kick(struct volume *v)
 {
 	committer_kick(v->committer);
-}
-
-/* --- operations on the whole partition --- */
-
-int volume_operate(struct volume *v, const struct volume_order *order)
-{
-	(void)v;
-	if (order->fd >= 0)
-		close(order->fd);
-	return -EOPNOTSUPP;
 }

@@ -24,6 +24,7 @@ struct volume_options {
 	uid_t uid; /* who owns what the folder shows */
 	gid_t gid;
 	unsigned quiet_ms, idle_ms; /* committer.h */
+	bool verify_all;	    /* likewise */
 	void (*changed)(void *ctx); /* state or numbers have changed: volume_status; or NULL */
 	void (*served)(void *ctx);  /* the kernel's first request was answered; or NULL */
 	/* After volume_end, or when it was unmounted and what was staged has been dealt with:
@@ -72,9 +73,14 @@ void volume_rest(struct volume *v);
 bool volume_is_resting(const struct volume *v);
 
 /* --- operations on the whole partition (operate.c) --------------------------------------
- * One at a time for each partition: -EBUSY. They run on the worker between commits, after
- * what was staged before them; the folder goes on being served. `done` is told on the loop's
- * thread, with a sentence where it failed. */
+ * One at a time for each partition: -EBUSY. They run on the worker between commits; what was
+ * staged goes to flash before SAVE, VERIFY and COMPACT; FORMAT and RESTORE replace it, and what
+ * another program has written to flash, too. The folder goes on being served. `done` is told
+ * on the loop's thread, never before volume_operate returns, with a sentence where it failed.
+ *
+ * Nothing is lost when it ends in the middle: a FORMAT or RESTORE that has begun to write is
+ * staged, and finished by the next commit, if need be of the next mount (not in the image's
+ * own layout then). */
 enum volume_operation {
 	VOLUME_SAVE,	/* fd: the partition's bytes go there */
 	VOLUME_RESTORE, /* fd: an image; exact: flash holds these bytes afterwards */
@@ -106,6 +112,7 @@ struct volume_order {
 	void *ctx;
 };
 
+/* Takes the descriptor, also on failure. */
 must_check int volume_operate(struct volume *v, const struct volume_order *order);
-/* Ends what runs as soon as it can end well. */
+/* Ends what runs as soon as it can end well: -ECANCELED. */
 void volume_operate_cancel(struct volume *v);

@@ -24,8 +24,16 @@ struct volume {
 	sd_event_source *fuse_source;
 	bool mounted; /* by ourselves */
 	bool told;    /* that the kernel has been answered */
+	struct operation *operation; /* on the whole partition, or NULL (operate.c) */
+	struct invalidation *invalidation; /* the last one, which may be over */
 	/* The end. */
 	bool ending;
 	struct committer_waiter last_sync;
 	struct worker_job last_job;
 };
+
+/* volume.c: what the kernel is told ends, while its requests are answered. */
+void volume_end_invalidation(struct volume *v);
+/* operate.c: ends it, when the worker is gone; NULL is fine. */
+void operation_drop(struct operation *op);
+void operation_tell(const struct operation *op, struct volume_status *out);

@@ -147,6 +147,8 @@ void worker_free(struct worker *w)
 		struct worker_job *job = w->head;
 
 		w->head = job->next;
+		if (!w->head)
+			w->tail = &w->head; /* `done` may submit */
 		job->dropped = true;
 		job->done(job);
 	}

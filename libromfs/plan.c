@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "libromfs/diff.h"
+#include "libromfs/exact.h"
 #include "libromfs/layout.h"
 #include "libromfs/next.h"
 #include "libromfs/record.h"
@@ -287,6 +288,48 @@ int romfs_plan(const struct romfs_geometry *geometry, const struct romfs_flash *
 	for (uint32_t i = 0; i < romfs_tree_count(wanted); i++)
 		if (romfs_tree_node(wanted, i)->type == ROMFS_FILE)
 			romfs_tree_node(wanted, i)->data_off = place[i];
+	*out = TAKE_PTR(plan);
+	return 0;
+}
+
+/* Every byte comes from the image: no file has a home of its own. */
+static int take_image(struct planning *pl, struct error *err)
+{
+	uint32_t count = romfs_tree_count(pl->wanted);
+	int r = check_geometry(pl, err);
+
+	if (r < 0)
+		return r;
+	pl->home = malloc(count * sizeof(*pl->home));
+	if (!pl->home || find_old(pl) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < count; i++)
+		pl->home[i] = ROMFS_NO_OFFSET;
+	return 0;
+}
+
+int romfs_plan_image(const struct romfs_geometry *geometry, const struct romfs_flash *now,
+	const struct romfs_image *image, uint64_t len, int next_fd, struct romfs_plan **out,
+	struct error *err)
+{
+	_cleanup_(planning_done) struct planning pl = {
+		.geometry = geometry, .now = now, .wanted = image->tree, .next_fd = next_fd};
+	_cleanup_(romfs_plan_freep) struct romfs_plan *plan = calloc(1, sizeof(*plan));
+	int r;
+
+	if (!plan)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (len > geometry->size)
+		return error_set(err, -ENOSPC,
+			"an image of %llu bytes does not fit into %llu",
+			(unsigned long long)len, (unsigned long long)geometry->size);
+	r = take_image(&pl, err);
+	if (r == 0)
+		r = exact_plan(&pl, len, plan, err);
+	if (r == -ENOMEM)
+		error_set(err, r, "out of memory");
+	if (r < 0)
+		return r;
 	*out = TAKE_PTR(plan);
 	return 0;
 }

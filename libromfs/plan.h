@@ -108,6 +108,12 @@ must_check int romfs_plan(const struct romfs_geometry *geometry,
 	const struct romfs_flash *now, enum romfs_goal goal, struct romfs_tree *wanted,
 	const struct romfs_pack_options *options, romfs_content_fn content, void *content_ctx,
 	int next_fd, struct romfs_plan **out, struct error *err);
+/* The same for flash whose first `len` bytes shall be those of `next_fd`, byte by byte; they
+ * hold `image`, which was parsed from them. The rest of the erase block in which they end
+ * becomes blank where it has to be erased, and everything behind it stays as it is. */
+must_check int romfs_plan_image(const struct romfs_geometry *geometry,
+	const struct romfs_flash *now, const struct romfs_image *image, uint64_t len,
+	int next_fd, struct romfs_plan **out, struct error *err);
 void romfs_plan_free(struct romfs_plan *plan);
 DEFINE_CLEANUP(struct romfs_plan *, romfs_plan_free);
 

@@ -65,7 +65,7 @@ static int open_flash(const char *board, unsigned n, uint64_t size)
 	die(path, fd < 0 || fstat(fd, &st) < 0 ? -errno : 0);
 	memset(blank, 0xFF, sizeof(blank));
 	for (uint64_t at = (uint64_t)st.st_size; at < size; at += sizeof(blank))
-		die(path, io_pwrite_full(fd, blank, sizeof(blank), (off_t)at));
+		die(path, io_pwrite_full(fd, blank, MIN(sizeof(blank), size - at), (off_t)at));
 	return fd;
 }
 
@@ -118,11 +118,13 @@ static sd_bus_message *layout_of(const struct board_partition *p)
 
 	die("layout",
 		sd_bus_message_append(m, "tta(ttss)", p->size, (uint64_t)BLOCK, 7, (uint64_t)0,
-			(uint64_t)HEAD, "head", "", (uint64_t)HEAD, (uint64_t)(BLOCK - HEAD), "slot",
-			"", (uint64_t)BLOCK, (uint64_t)BLOCK, "root", "", (uint64_t)(2 * BLOCK),
-			files, "file", FILE_NAME, 2 * BLOCK + files, (uint64_t)100, "file",
-			"\033[31mred", 2 * BLOCK + files + 100, blank - 2 * BLOCK - files - 100,
-			"dead", "", blank, p->size - blank, "blank", ""));
+			(uint64_t)HEAD, "head", "",
+			(uint64_t)HEAD, (uint64_t)(BLOCK - HEAD), "slot", "",
+			(uint64_t)BLOCK, (uint64_t)BLOCK, "root", "",
+			(uint64_t)(2 * BLOCK), files, "file", FILE_NAME,
+			2 * BLOCK + files, (uint64_t)100, "file", "\033[31mred",
+			2 * BLOCK + files + 100, blank - 2 * BLOCK - files - 100, "dead", "",
+			blank, p->size - blank, "blank", ""));
 	return m;
 }
 
@@ -302,7 +304,7 @@ int board_order(struct board *b, const struct board_order *order, struct error *
 	if (!strcmp(b->ident, "hang")) /* never answered; never freed either */
 		return 0;
 	die("timer", sd_event_add_time_relative(S.event, &r->timer, CLOCK_MONOTONIC, S.step_usec,
-			     0, on_step, r));
+			     1, on_step, r));
 	return 0;
 }
 
@@ -377,7 +379,7 @@ static void make_folders(struct board *b)
 
 static void add_board(char *text)
 {
-	struct board b = {.n_partitions = 1, .present = true, .state = "ready", .owner = getuid()}, *made;
+	struct board b = {.n_partitions = 1, .present = true, .state = "ready"}, *made;
 
 	for (unsigned i = 0; i < BOARD_PARTITIONS_MAX; i++)
 		b.partitions[i] = (struct board_partition){.number = i,
@@ -389,6 +391,7 @@ static void add_board(char *text)
 			.state = "on flash",
 			.kind = "erase by block"};
 	snprintf(b.name, sizeof(b.name), "%.*s", (int)strcspn(text, ","), text);
+	b.owner = getuid();
 	snprintf(b.machine, sizeof(b.machine), "Stand-in board");
 	snprintf(b.firmware, sizeof(b.firmware), "1.26.0");
 	set_all(&b, text);

@@ -37,6 +37,22 @@ def mounts_below(path):
     return [place for place in places if place.startswith(path + "/")]
 
 
+def libexec(case):
+    """Where romount-board is. Its sandbox keeps the search for leaks from looking at it."""
+    if "ASAN_OPTIONS" not in os.environ:
+        return rig.BUILDDIR
+    directory = case.fresh("libexec")
+    program = os.path.join(directory, "romount-board")
+    rig.write(
+        program,
+        b'#!/bin/sh\nASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 exec "%s"\n'
+        % os.path.join(rig.BUILDDIR, "romount-board").encode(),
+    )
+    os.chmod(program, 0o755)
+    os.chmod(case.directory, 0o755)  # the boards' user must get there
+    return directory
+
+
 class Port:
     """A place that an emulated board can be plugged into."""
 
@@ -61,19 +77,24 @@ class Port:
 
 
 class Daemon:
-    def __init__(self, case, *ports, config="", hostile=None, words=()):
-        self.case, self.ports, self.words = case, ports, words
+    def __init__(self, case, *ports, config="", hostile=None, started=True):
+        self.case, self.ports = case, ports
         self.system = os.geteuid() == 0
         self.root, self.state = case.fresh("boards"), case.fresh("kept")
         self.config = os.path.join(case.fresh("etc"), "romount.conf")
         rig.write(self.config, config.encode())
-        self.env = {**case.env, "ROMOUNT_LIBEXEC": rig.BUILDDIR, "XDG_RUNTIME_DIR": case.directory}
+        # The socket also of one that would be the whole computer's.
+        self.env = {
+            **case.env, "ROMOUNT_LIBEXEC": libexec(case), "XDG_RUNTIME_DIR": case.directory,
+            "ROMOUNT_SOCKET": os.path.join(case.fresh("run"), "private"),
+        }
         if hostile:
             self.env.update(ROMOUNT_LIBEXEC=HOSTILE, HOSTILE=hostile)
         self.log = os.path.join(case.directory, "romountd.log")
         self.process = None
         case.rest.callback(self.clean)
-        self.start()
+        if started:
+            self.start()
 
     def start(self):
         argv = [
@@ -81,7 +102,7 @@ class Daemon:
             *(["--system", "--board-user", os.environ.get("ROMOUNT_TEST_USER", "romount-test")]
               if self.system else ["--user"]),
             "--no-udev", "--config", self.config, "--mount-root", self.root,
-            "--state", self.state, *self.words,
+            "--state", self.state,
         ]
         for port in self.ports:
             argv += ["--board", port.word()]
@@ -138,6 +159,21 @@ class Daemon:
             with contextlib.suppress(FileNotFoundError):
                 e = AssertionError("%s; it is:\n%s" % (e, self.note(name, which)))
             raise e
+
+    # --- its clients ---
+
+    def client(self, *args, code=0):
+        """What `romount` prints."""
+        run = subprocess.run(
+            [os.path.join(rig.BUILDDIR, "romount"), *args], env=self.env, check=False,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            timeout=rig.WAIT,
+        )
+        if run.returncode != code:
+            raise AssertionError("romount %s: exit code %d, %s; romountd says:\n%s" % (
+                " ".join(args), run.returncode, (run.stdout + run.stderr).decode(errors="replace"),
+                self.said()[-2000:]))
+        return (run.stdout if code == 0 else run.stderr).decode()
 
     # --- its processes ---
 

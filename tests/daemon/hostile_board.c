@@ -152,8 +152,11 @@ int main(void)
 	if (!how || strcmp(how, "quitter") == 0)
 		return 3;
 	if (strcmp(how, "nonsense") == 0) {
+		static const char words[] =
+			"\0AUTH NONSENSE\r\nBEGIN\r\nl\4\1\1\xff\xff\xff\x07";
+
 		for (unsigned i = 0; i < 100; i++)
-			(void)!write(LINK_FD, "\0AUTH NONSENSE\r\nBEGIN\r\nl\4\1\1\xff\xff\xff\x07", 31);
+			(void)!write(LINK_FD, words, sizeof(words));
 		pause();
 	}
 	must(sd_bus_new(&bus), "new");

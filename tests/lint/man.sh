@@ -41,4 +41,14 @@ for command in $("$romount" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p'); do
 	done
 done
 result "romount.1 is complete" "$missing"
+
+# Everything that is on the bus stands in its page.
+text=$(mandoc -Tutf8 "$SRCDIR/man/org.romount1.5" | sed 's/.\x08//g')
+missing=
+for name in $(sed -n 's/.*<\(property\|method\|signal\) name="\([^"]*\)".*/\2/p' \
+	"$SRCDIR"/bus/org.romount1.*.xml) \
+	$(sed -n 's/.*"org\.romount1\.Error\.\([A-Za-z]*\)".*/\1/p' "$SRCDIR/bus/names.h"); do
+	case $text in *"$name"*) ;; *) missing="$missing $name" ;; esac
+done
+result "org.romount1.5 is complete" "$missing"
 exit $failed

@@ -437,7 +437,7 @@ static void raw(struct host *h, const char *hex)
 	for (unsigned byte; sscanf(hex, "%2x", &byte) == 1; hex += 2) {
 		unsigned char c = (unsigned char)byte;
 
-		(void)!write(h->link, &c, 1);
+		(void)!send(h->link, &c, 1, MSG_NOSIGNAL);
 	}
 }
 

@@ -118,9 +118,9 @@ static void unplug(const struct board *b)
 
 static const struct board pico = {.port = 1, .serial = "E6614104032B6A22", .more = KNOWN};
 
-/* --- the moment between the monitor and the enumeration ---------------------------------- */
+/* --- libudev's moments ------------------------------------------------------------------- */
 
-static const struct board *plugged_between;
+static const struct board *plugged_between; /* the first list of ttys, and all later */
 static int lost; /* events that the monitor loses */
 
 int __real_udev_enumerate_scan_devices(struct udev_enumerate *list);
@@ -138,11 +138,12 @@ int __wrap_udev_device_get_is_initialized(struct udev_device *device)
 int __wrap_udev_enumerate_scan_devices(struct udev_enumerate *list)
 {
 	const struct board *b = plugged_between;
+	int r = __real_udev_enumerate_scan_devices(list);
 
 	plugged_between = NULL;
 	if (b)
-		plug(b);
-	return __real_udev_enumerate_scan_devices(list);
+		plug(b); /* in no list any more: only who listens already hears of it */
+	return r;
 }
 
 struct udev_device *__wrap_udev_monitor_receive_device(struct udev_monitor *monitor)

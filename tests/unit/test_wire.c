@@ -39,7 +39,9 @@ static int setup(void **state)
 {
 	int pair[2];
 
-	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	assert_return_code(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair),
+		0);
 	assert_return_code(sd_bus_new(&bus), 0);
 	assert_return_code(sd_bus_set_fd(bus, pair[0], pair[0]), 0);
 	assert_return_code(sd_bus_start(bus), 0);
@@ -111,7 +113,9 @@ static void test_texts_are_cut(void **state)
 	struct thing out = {0};
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = new_message();
 
-	assert_return_code(sd_bus_message_append(m, "a{sv}", 1, "text", "s", "a\x1b\ncdef\xc3\xbc"), 0);
+	assert_return_code(
+		sd_bus_message_append(m, "a{sv}", 1, "text", "s", "a\x1b\ncdef\xc3\xbc"),
+		0);
 	assert_return_code(wire_read(sealed(m), fields, N_FIELDS, &out, NULL, NULL), 0);
 	assert_string_equal(out.text, "a??cdef");
 	wire_copy_text(out.text, sizeof(out.text), "abcdef\xc3\xbc");
@@ -124,7 +128,8 @@ static void refused(sd_bus_message *m, const char *why)
 	struct thing out = {0};
 	struct error err = {0};
 
-	assert_int_equal(wire_read(sealed(m), fields, N_FIELDS, &out, NULL, &err), -EBADMSG);
+	assert_int_equal(
+		wire_read(sealed(m), fields, N_FIELDS, &out, NULL, &err), -EBADMSG);
 	if (!strstr(err.text, why))
 		fail_msg("\"%s\" does not say \"%s\"", err.text, why);
 }
@@ -164,7 +169,9 @@ static void test_many_and_unknown(void **state)
 
 		assert_return_code(sd_bus_message_open_container(m, 'a', "{sv}"), 0);
 		for (unsigned i = 1; i < n; i++)
-			assert_return_code(sd_bus_message_append(m, "{sv}", "news", "(ss)", "", ""), 0);
+			assert_return_code(
+				sd_bus_message_append(m, "{sv}", "news", "(ss)", "", ""),
+				0);
 		assert_return_code(sd_bus_message_append(m, "{sv}", "number", "u", n), 0);
 		assert_return_code(sd_bus_message_close_container(m), 0);
 		assert_int_equal(wire_read(sealed(m), fields, N_FIELDS, &out, NULL, NULL),
@@ -177,8 +184,8 @@ static void test_many_and_unknown(void **state)
 
 static void test_errors(void **state)
 {
-	static const int codes[] = {EIO, EBUSY, ENODEV, EACCES, ENOENT, ESTALE, EINVAL, ETIMEDOUT,
-		ENOSPC, EOPNOTSUPP};
+	static const int codes[] = {EIO, EBUSY, ENODEV, EACCES, ENOENT, ESTALE, EINVAL,
+		ETIMEDOUT, ENOSPC, EOPNOTSUPP};
 	const sd_bus_error hostile = {BUS_ERROR_BUSY, "held by \x1b[2J", 0};
 	const sd_bus_error silent = {"com.example.Odd", "", 0};
 	struct error err = {0};
