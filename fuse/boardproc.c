@@ -306,7 +306,7 @@ static void on_looked(struct worker_job *job)
 
 static void begin_look(struct boardproc *b, bool ask, bool fresh)
 {
-	if (boardproc_is_attaching(b) || b->ending)
+	if (!turn_has_come(b->turn) || boardproc_is_attaching(b) || b->ending)
 		return;
 	port_unwatch(boardproc_port(b), &b->waker);
 	b->looking = true;
@@ -589,6 +589,13 @@ static int take_aligns(struct boardproc *b, struct error *err)
 	return r;
 }
 
+static void on_turn(void *ctx)
+{
+	struct boardproc *b = ctx;
+
+	begin_look(b, b->o.contact, false);
+}
+
 static int on_start(void *ctx, const struct control_options *o, int dir, struct error *err)
 {
 	_cleanup_close_ int state = dir;
@@ -604,10 +611,9 @@ static int on_start(void *ctx, const struct control_options *o, int dir, struct 
 	r = make_link(b);
 	if (r == 0)
 		r = start_worker(b);
-	if (r < 0)
-		return error_set(err, r, "cannot start: %s", strerror(-r));
-	begin_look(b, b->o.contact, false);
-	return 0;
+	if (r == 0)
+		r = turn_wait(b->event, on_turn, b, &b->turn);
+	return r < 0 ? error_set(err, r, "cannot start: %s", strerror(-r)) : 0;
 }
 
 static void on_order(void *ctx, const struct control_order *order, sd_bus_message *call)
@@ -670,6 +676,7 @@ static void stop(struct boardproc *b)
 	if (b->link)
 		port_unwatch(boardproc_port(b), &b->waker);
 	link_free(b->link);
+	turn_free(b->turn);
 	control_free(b->control);
 	closep(&b->cancel_fd);
 	free(b);

@@ -6,6 +6,7 @@
 #include "fuse/control.h"
 #include "fuse/link.h"
 #include "fuse/port_host.h"
+#include "fuse/turn.h"
 #include "fuse/volume.h"
 #include "fuse/worker.h"
 
@@ -43,6 +44,7 @@ struct boardproc {
 	struct control *control;
 	struct worker *worker;
 	struct link *link; /* NULL: not started */
+	struct turn *turn;
 	int cancel_fd;	   /* readable: the worker shall not wait any more */
 	struct log_sink log;
 	struct control_options o;
