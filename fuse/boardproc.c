@@ -65,6 +65,7 @@ static void on_ended(void *ctx, int result)
 	struct part *p = ctx;
 
 	(void)result; /* the volume has told the log */
+	volume_save_status(p->volume);
 	p->ended = p->b->ending;
 	boardproc_report(p->b);
 	end_if_done(p->b);
@@ -136,6 +137,7 @@ static void on_attached(void *ctx, int result, const char *text)
 		retry_when_free(b, result);
 	}
 	boardproc_report(b);
+	boardproc_order_delayed(b);
 	end_if_done(b);
 }
 
@@ -299,6 +301,7 @@ static void on_looked(struct worker_job *job)
 	}
 	attach_all(b);
 	boardproc_report(b);
+	boardproc_order_delayed(b);
 }
 
 static void begin_look(struct boardproc *b, bool ask, bool fresh)
@@ -436,6 +439,8 @@ static void begin_end(struct boardproc *b, bool finish)
 {
 	if (b->ending)
 		return;
+	/* The last that is heard of us, where it is not waited for: also in the state directory. */
+	boardproc_report_now(b);
 	b->ending = true;
 	b->finish = finish;
 	b->release_timer = sd_event_source_disable_unref(b->release_timer);
@@ -661,6 +666,7 @@ static void stop(struct boardproc *b)
 		sd_bus_slot_unref(b->parts[i].mounting);
 		volume_free(b->parts[i].volume);
 	}
+	boardproc_order_free(b);
 	boardproc_answer_free(b);
 	boardproc_report_free(b);
 	sd_event_source_disable_unref(b->release_timer);

@@ -66,6 +66,7 @@ struct boardproc {
 	bool ending, finish;
 	sd_bus_message *end_call;
 	sd_event_source *end_timer;
+	struct delayed *delayed; /* orders that came while the board was looked at */
 	/* Answers that wait for the state that goes with them. */
 	struct answer *answers;
 	sd_event_source *answer_source;
@@ -89,6 +90,8 @@ bool boardproc_is_attaching(const struct boardproc *b); /* or looking */
 /* boardproc_orders.c: what concerns partitions. */
 void boardproc_order(
 	struct boardproc *b, const struct control_order *order, sd_bus_message *call);
+void boardproc_order_delayed(struct boardproc *b); /* something is known now */
+void boardproc_order_free(struct boardproc *b);	   /* what is left is refused */
 
 /* boardproc_answer.c: answers when the event at hand has been dealt with, behind a report of
  * what it has changed. */
