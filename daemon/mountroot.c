@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "daemon/emptydir.h"
@@ -17,6 +16,7 @@
 
 #define HELPER_SOCKET "/run/romount/mount.socket" /* of romount-mount.socket */
 #define NUMBER_MAX 99u
+#define LOCK_WAIT_MS 1000u /* as in store.c */
 #define FUSE_TYPE "fuse.romount"
 
 struct mount_root {
@@ -154,7 +154,7 @@ static int open_root(struct mount_root *r, const char *path, bool user_mode, str
 		x = r->fd = open_trusted(r->path, err);
 	if (x >= 0)
 		x = check_trusted(r->fd, r->path, true, err);
-	if (x >= 0 && flock(r->fd, LOCK_EX | LOCK_NB) < 0)
+	if (x >= 0 && io_lock(r->fd, LOCK_WAIT_MS) < 0)
 		x = error_set(err, -EBUSY,
 			"another romountd shows its boards in %s; end it, or choose another "
 			"mount-root",

@@ -23,8 +23,7 @@ static void end_sync_part(struct sync *s)
 {
 	if (--s->left)
 		return;
-	boardproc_report_now(s->b);
-	control_reply(s->call, s->err.code, &s->err);
+	boardproc_answer(s->b, s->call, s->err.code, &s->err);
 	sd_bus_message_unref(s->call);
 	free(s);
 }
@@ -40,7 +39,6 @@ static void on_synced(void *ctx, int result)
 		(void)!error_set(&s->err, result, "%s",
 			status.summary.error[0] ? status.summary.error : strerror(-result));
 	}
-	boardproc_report(sp->part->b);
 	end_sync_part(s);
 }
 
@@ -100,17 +98,17 @@ static void on_operated(void *ctx, const struct volume_result *result)
 {
 	struct operation *o = ctx;
 
-	boardproc_report_now(o->part->b);
+	struct boardproc *b = o->part->b;
+
 	if (result->result < 0)
-		control_reply(o->call, result->result, &result->err);
+		boardproc_answer(b, o->call, result->result, &result->err);
 	else if (o->what == VOLUME_VERIFY)
-		control_reply_bytes(o->call, result->bytes);
+		boardproc_answer_bytes(b, o->call, result->bytes);
 	else if (o->what == VOLUME_LAYOUT)
 		control_reply_layout(o->call, volume_geometry(o->part->volume),
 			result->extents, result->n_extents);
 	else
-		control_reply(o->call, 0, NULL);
-	boardproc_report(o->part->b);
+		boardproc_answer(b, o->call, 0, NULL);
 	sd_bus_message_unref(o->call);
 	free(o);
 }

@@ -18,7 +18,7 @@ static const char *board_state(const struct boardproc *b, bool *any_up)
 		*any_up |= b->parts[i].up;
 		waiting &= b->parts[i].err.code == -ENODATA;
 	}
-	if (!b->link)
+	if (!turn_has_come(b->turn))
 		return "starting";
 	if (b->released)
 		return "released";
