@@ -136,6 +136,9 @@ static void on_gone(struct board_life *l, const char *why)
 {
 	bool expected = l->phase == PHASE_ENDING || !is_wanted(l);
 
+	/* That everything is on flash, and how much is not, may be what it said last. */
+	if (l->link)
+		hostlink_drain(l->link);
 	clear_process(l);
 	if (expected) {
 		l->phase = PHASE_OFF;

@@ -15,6 +15,7 @@
 #define CALLS_MAX 64u
 /* Between two pings; ten a second and partition are promised. */
 #define SIGNALS_MAX 20000u
+#define LAST_WORDS_MAX 1000u
 
 struct call {
 	struct call *next;
@@ -307,6 +308,14 @@ int hostlink_new(sd_event *event, int fd, const struct hostlink_hooks *hooks,
 			err, r, "cannot talk to the board's process: %s", strerror(-r));
 	*out = TAKE_PTR(l);
 	return 0;
+}
+
+void hostlink_drain(struct hostlink *l)
+{
+	unsigned n = 0;
+
+	while (n++ < LAST_WORDS_MAX && sd_bus_process(l->bus, NULL) > 0)
+		;
 }
 
 static void call_free(struct call *c)
