@@ -102,7 +102,7 @@ static void clear_process(struct board_life *l)
 	for (i = 0; i < b->n_partitions; i++) {
 		struct board_partition *p = &b->partitions[i];
 
-		p->mounted = false;
+		p->mounted = p->was_ready = false;
 		p->mount[0] = p->job[0] = '\0';
 		p->done = p->total = 0;
 		registry_partition_changed(l->env->registry, b, p);

@@ -53,7 +53,7 @@ static const struct wire_field partition_fields[] = {
 	WIRE_U64("free", struct board_partition, free),
 	WIRE_U64("pending", struct board_partition, pending),
 	WIRE_U32("pending-files", struct board_partition, pending_files),
-	WIRE_TEXT("state", struct board_partition, state),
+	WIRE_TEXT("state", struct board_partition, told_state),
 	WIRE_TEXT("error", struct board_partition, error),
 	WIRE_TEXT("job", struct board_partition, job),
 	WIRE_U64("done", struct board_partition, done),

@@ -6,9 +6,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
+#include "daemon/emptydir.h"
 #include "daemon/registry.h"
 #include "daemon/textfile.h"
 #include "util/io.h"
@@ -16,6 +16,7 @@
 
 #define HELPER_SOCKET "/run/romount/mount.socket" /* of romount-mount.socket */
 #define NUMBER_MAX 99u
+#define LOCK_WAIT_MS 1000u /* as in store.c */
 #define FUSE_TYPE "fuse.romount"
 
 struct mount_root {
@@ -153,7 +154,7 @@ static int open_root(struct mount_root *r, const char *path, bool user_mode, str
 		x = r->fd = open_trusted(r->path, err);
 	if (x >= 0)
 		x = check_trusted(r->fd, r->path, true, err);
-	if (x >= 0 && flock(r->fd, LOCK_EX | LOCK_NB) < 0)
+	if (x >= 0 && io_lock(r->fd, LOCK_WAIT_MS) < 0)
 		x = error_set(err, -EBUSY,
 			"another romountd shows its boards in %s; end it, or choose another "
 			"mount-root",
@@ -321,22 +322,6 @@ static void closedirp(DIR **dir)
 		closedir(*dir);
 }
 
-static bool is_empty(int fd)
-{
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_(closedirp) DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-	struct dirent *e;
-
-	if (!dir) {
-		closep(&copy);
-		return false;
-	}
-	while ((e = readdir(dir)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			return false;
-	return true;
-}
-
 /* Opens what is there; a mount point is not even looked at, which might wait for its server. */
 static int open_dir(struct mount_root *r, const char *name, const char *path, bool made,
 	struct error *err)
@@ -353,7 +338,7 @@ static int open_dir(struct mount_root *r, const char *name, const char *path, bo
 		return error_set(err, -errno, "cannot look at %s: %m", path);
 	if (st.st_uid != geteuid())
 		return error_set(err, -EEXIST, "%s belongs to somebody else", path);
-	if (!is_empty(fd))
+	if (!dir_is_empty(fd))
 		return error_set(err, -EEXIST, "%s is there already, and is not empty", path);
 	if (fchmod(fd, 0755) < 0)
 		return error_set(err, -errno, "cannot use %s: %m", path);

@@ -13,6 +13,7 @@
 #define WATCHES_MAX 64u
 #define LINKS_MAX 40u /* as the kernel */
 #define GOES (IN_DELETE | IN_MOVED_FROM)
+#define GOES_SELF (IN_DELETE_SELF | IN_MOVE_SELF)
 #define COMES (IN_CREATE | IN_MOVED_TO)
 #define LOST (IN_Q_OVERFLOW | IN_IGNORED | IN_UNMOUNT)
 
@@ -24,11 +25,11 @@ struct sight {
 	bool usable; /* we may open it: udev's rules come after the node */
 };
 
-/* A name in a directory on the way. */
+/* A name in a directory on the way; or a directory itself, since much may go on in one. */
 struct watch {
 	struct static_tty *tty;
 	sd_event_source *source;
-	char *name;
+	char *name; /* NULL: the directory itself */
 };
 
 struct static_tty {
@@ -57,34 +58,47 @@ static void unwatch(struct static_tty *t)
 
 static int look(struct static_tty *t, bool was_away);
 
+static bool concerns(const struct watch *w, const struct inotify_event *event)
+{
+	if (!w->name)
+		return event->len == 0;
+	return event->len != 0 && strcmp(event->name, w->name) == 0;
+}
+
 static int on_inotify(
 	sd_event_source *source, const struct inotify_event *event, void *userdata)
 {
 	struct watch *w = userdata;
 
-	if (!(event->mask & LOST) && (event->len == 0 || strcmp(event->name, w->name) != 0))
+	if (!(event->mask & LOST) && !concerns(w, event))
 		return 0;
 	/* What cannot be watched any more was watched until now: the look itself counts. */
 	(void)look(w->tty, event->mask & GOES);
 	return 0;
 }
 
-static int watch(struct static_tty *t, const char *folder, const char *name)
+/* `name` in the directory `path`, or where that is NULL, the directory itself. 0: there is no
+ * such directory, which whoever watches the one above it hears of. */
+static int watch(struct static_tty *t, const char *path, const char *name)
 {
 	struct watch *w = &t->watches[t->n_watches];
+	uint32_t events = name ? GOES | COMES : GOES_SELF | IN_DONT_FOLLOW;
 	int r;
 
 	if (t->n_watches == WATCHES_MAX)
 		return -ELOOP;
-	w->name = strdup(name);
-	if (!w->name)
+	w->name = name ? strdup(name) : NULL;
+	if (name && !w->name)
 		return -ENOMEM;
 	w->tty = t;
+	r = sd_event_add_inotify(
+		t->event, &w->source, path, events | IN_ATTRIB | IN_ONLYDIR, on_inotify, w);
+	if (r < 0) {
+		free(TAKE_PTR(w->name));
+		return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+	}
 	t->n_watches++;
-	r = sd_event_add_inotify(t->event, &w->source, folder,
-		GOES | COMES | IN_ATTRIB | IN_ONLYDIR, on_inotify, w);
-	/* It went away between two steps: its own name is watched already. */
-	return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+	return 1;
 }
 
 /* --- the way to the tty ---------------------------------------------------------------- */
@@ -145,7 +159,9 @@ static int step(struct static_tty *t, struct walk *w, const char *name)
 	}
 	if (snprintf(path, sizeof(path), "%s/%s", w->at, name) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
-	r = watch(t, w->at[0] ? w->at : "/", name);
+	r = watch(t, path, NULL);
+	if (r == 0)
+		r = watch(t, w->at[0] ? w->at : "/", name);
 	if (r < 0)
 		return r;
 	if (lstat(path, &st) < 0)

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "bus/wire.h"
@@ -17,6 +16,7 @@
 #define MEMO "board"
 #define MEMO_MAX 4096u
 #define IDENTS_MAX 4096u
+#define LOCK_WAIT_MS 1000u /* for what a romountd that was killed was about to start */
 #define KEYS_MAX 64u /* boards that were at one identity */
 
 struct store {
@@ -51,7 +51,7 @@ int store_open(const struct store_options *options, struct store **out, struct e
 			"%s is not ours alone: staged files would not be safe there; choose "
 			"another state directory",
 			s->root);
-	if (flock(s->fd, LOCK_EX | LOCK_NB) < 0)
+	if (io_lock(s->fd, LOCK_WAIT_MS) < 0)
 		return error_set(err, -EBUSY, "another romountd uses %s", s->root);
 	/* Boards' processes of a user of their own pass through by descriptors alone. */
 	*out = TAKE_PTR(s);

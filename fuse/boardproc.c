@@ -249,6 +249,7 @@ static void run_look(struct worker_job *job)
 
 	error_clear(&l->err);
 	l->result = 0;
+	link_stay(b->link);
 	if (!l->known && !l->fresh)
 		l->known = recall_board(b, &l->info);
 	if (l->known || !l->ask)
@@ -257,6 +258,26 @@ static void run_look(struct worker_job *job)
 	l->known = l->result == 0;
 	if (l->known && l->info.n_partitions == 0)
 		(void)!dev_board_lacks(&l->info, 0, &l->err);
+}
+
+static void run_leave(struct worker_job *job)
+{
+	link_leave(container_of(job, struct boardproc, leave_job)->link);
+}
+
+static void on_left(struct worker_job *job)
+{
+	boardproc_report(container_of(job, struct boardproc, leave_job));
+}
+
+/* Whatever has to be asked is asked in one session. */
+static void attach_all(struct boardproc *b)
+{
+	for (unsigned i = 0; i < b->n_parts; i++)
+		if (!b->parts[i].volume)
+			attach_part(&b->parts[i], b->look.ask);
+	b->leave_job = (struct worker_job){.run = run_leave, .done = on_left};
+	worker_submit(b->worker, &b->leave_job, false);
 }
 
 static void on_looked(struct worker_job *job)
@@ -276,15 +297,13 @@ static void on_looked(struct worker_job *job)
 		b->board = l->info;
 		list_parts(b);
 	}
-	for (unsigned i = 0; i < b->n_parts; i++)
-		if (!b->parts[i].volume)
-			attach_part(&b->parts[i], l->ask);
+	attach_all(b);
 	boardproc_report(b);
 }
 
 static void begin_look(struct boardproc *b, bool ask, bool fresh)
 {
-	if (boardproc_is_attaching(b) || b->ending)
+	if (!turn_has_come(b->turn) || boardproc_is_attaching(b) || b->ending)
 		return;
 	port_unwatch(boardproc_port(b), &b->waker);
 	b->looking = true;
@@ -345,10 +364,10 @@ static void attach_order(struct boardproc *b, sd_bus_message *call)
 	for (unsigned i = 0; i < b->n_parts; i++)
 		if (b->parts[i].up)
 			mount(&b->parts[i]);
-	control_reply(call, 0, NULL);
+	boardproc_answer(b, call, 0, NULL);
 }
 
-static void rest_all(struct boardproc *b)
+static void rest_all(const struct boardproc *b)
 {
 	for (unsigned i = 0; i < b->n_parts; i++)
 		if (b->parts[i].volume)
@@ -357,16 +376,18 @@ static void rest_all(struct boardproc *b)
 
 static void run_release(struct worker_job *job)
 {
-	rest_all(container_of(job, struct boardproc, release_job));
+	struct boardproc *b = container_of(job, struct boardproc, release_job);
+
+	rest_all(b);
+	link_leave(b->link);
 }
 
 static void on_released(struct worker_job *job)
 {
 	struct boardproc *b = container_of(job, struct boardproc, release_job);
 
-	control_reply(b->release_call, job->dropped ? -ECANCELED : 0, NULL);
+	boardproc_answer(b, b->release_call, job->dropped ? -ECANCELED : 0, NULL);
 	b->release_call = sd_bus_message_unref(b->release_call);
-	boardproc_report(b);
 }
 
 /* In front of all that waits: what runs ends well, then the port is closed. */
@@ -403,8 +424,10 @@ static void end_if_done(struct boardproc *b)
 		if (b->parts[i].up && !b->parts[i].ended)
 			return;
 	b->end_timer = sd_event_source_disable_unref(b->end_timer);
-	if (b->end_call)
+	if (b->end_call) {
+		boardproc_report_now(b);
 		control_reply(b->end_call, 0, NULL);
+	}
 	b->end_call = sd_bus_message_unref(b->end_call);
 	(void)sd_event_exit(b->event, 0);
 }
@@ -561,6 +584,13 @@ static int take_aligns(struct boardproc *b, struct error *err)
 	return r;
 }
 
+static void on_turn(void *ctx)
+{
+	struct boardproc *b = ctx;
+
+	begin_look(b, b->o.contact, false);
+}
+
 static int on_start(void *ctx, const struct control_options *o, int dir, struct error *err)
 {
 	_cleanup_close_ int state = dir;
@@ -576,10 +606,9 @@ static int on_start(void *ctx, const struct control_options *o, int dir, struct 
 	r = make_link(b);
 	if (r == 0)
 		r = start_worker(b);
-	if (r < 0)
-		return error_set(err, r, "cannot start: %s", strerror(-r));
-	begin_look(b, b->o.contact, false);
-	return 0;
+	if (r == 0)
+		r = turn_wait(b->event, on_turn, b, &b->turn);
+	return r < 0 ? error_set(err, r, "cannot start: %s", strerror(-r)) : 0;
 }
 
 static void on_order(void *ctx, const struct control_order *order, sd_bus_message *call)
@@ -632,6 +661,7 @@ static void stop(struct boardproc *b)
 		sd_bus_slot_unref(b->parts[i].mounting);
 		volume_free(b->parts[i].volume);
 	}
+	boardproc_answer_free(b);
 	boardproc_report_free(b);
 	sd_event_source_disable_unref(b->release_timer);
 	sd_event_source_disable_unref(b->end_timer);
@@ -640,6 +670,7 @@ static void stop(struct boardproc *b)
 	if (b->link)
 		port_unwatch(boardproc_port(b), &b->waker);
 	link_free(b->link);
+	turn_free(b->turn);
 	control_free(b->control);
 	closep(&b->cancel_fd);
 	free(b);

@@ -8,6 +8,7 @@
 /* --- sync: of one partition, or of all --- */
 
 struct sync {
+	struct boardproc *b;
 	sd_bus_message *call;
 	unsigned left;
 	struct error err;
@@ -22,7 +23,7 @@ static void end_sync_part(struct sync *s)
 {
 	if (--s->left)
 		return;
-	control_reply(s->call, s->err.code, &s->err);
+	boardproc_answer(s->b, s->call, s->err.code, &s->err);
 	sd_bus_message_unref(s->call);
 	free(s);
 }
@@ -38,7 +39,6 @@ static void on_synced(void *ctx, int result)
 		(void)!error_set(&s->err, result, "%s",
 			status.summary.error[0] ? status.summary.error : strerror(-result));
 	}
-	boardproc_report(sp->part->b);
 	end_sync_part(s);
 }
 
@@ -76,6 +76,7 @@ static void sync_order(struct boardproc *b, unsigned number, sd_bus_message *cal
 		control_reply(call, err.code ? err.code : -ENOMEM, &err);
 		return;
 	}
+	s->b = b;
 	s->call = sd_bus_message_ref(call);
 	s->left = 1 + (all ? b->n_parts : 1);
 	if (one)
@@ -97,16 +98,17 @@ static void on_operated(void *ctx, const struct volume_result *result)
 {
 	struct operation *o = ctx;
 
+	struct boardproc *b = o->part->b;
+
 	if (result->result < 0)
-		control_reply(o->call, result->result, &result->err);
+		boardproc_answer(b, o->call, result->result, &result->err);
 	else if (o->what == VOLUME_VERIFY)
-		control_reply_bytes(o->call, result->bytes);
+		boardproc_answer_bytes(b, o->call, result->bytes);
 	else if (o->what == VOLUME_LAYOUT)
 		control_reply_layout(o->call, volume_geometry(o->part->volume),
 			result->extents, result->n_extents);
 	else
-		control_reply(o->call, 0, NULL);
-	boardproc_report(o->part->b);
+		boardproc_answer(b, o->call, 0, NULL);
 	sd_bus_message_unref(o->call);
 	free(o);
 }

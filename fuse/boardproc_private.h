@@ -6,6 +6,7 @@
 #include "fuse/control.h"
 #include "fuse/link.h"
 #include "fuse/port_host.h"
+#include "fuse/turn.h"
 #include "fuse/volume.h"
 #include "fuse/worker.h"
 
@@ -43,6 +44,7 @@ struct boardproc {
 	struct control *control;
 	struct worker *worker;
 	struct link *link; /* NULL: not started */
+	struct turn *turn;
 	int cancel_fd;	   /* readable: the worker shall not wait any more */
 	struct log_sink log;
 	struct control_options o;
@@ -53,6 +55,7 @@ struct boardproc {
 	unsigned n_parts; /* 0: not known, or none */
 	struct look look;
 	bool looking;
+	struct worker_job leave_job; /* behind the attaching of all: link_leave */
 	struct port_waker waker; /* after a look, or an attaching, that found the port busy */
 	/* Released. */
 	bool released;
@@ -63,6 +66,9 @@ struct boardproc {
 	bool ending, finish;
 	sd_bus_message *end_call;
 	sd_event_source *end_timer;
+	/* Answers that wait for the state that goes with them. */
+	struct answer *answers;
+	sd_event_source *answer_source;
 	/* Reports. */
 	sd_event_source *report_timer;
 	uint64_t report_at_us; /* 0: not armed */
@@ -84,7 +90,15 @@ bool boardproc_is_attaching(const struct boardproc *b); /* or looking */
 void boardproc_order(
 	struct boardproc *b, const struct control_order *order, sd_bus_message *call);
 
+/* boardproc_answer.c: answers when the event at hand has been dealt with, behind a report of
+ * what it has changed. */
+void boardproc_answer(struct boardproc *b, sd_bus_message *call, int result,
+	const struct error *err);
+void boardproc_answer_bytes(struct boardproc *b, sd_bus_message *call, uint64_t bytes);
+void boardproc_answer_free(struct boardproc *b); /* what is left is answered */
+
 /* boardproc_report.c: something has changed; romountd hears of it soon, if it is so. */
 void boardproc_report(struct boardproc *b);
-void boardproc_report_anew(struct boardproc *b); /* everything, now */
+void boardproc_report_now(struct boardproc *b);
+void boardproc_report_anew(struct boardproc *b); /* what has not changed as well */
 void boardproc_report_free(struct boardproc *b);

@@ -18,7 +18,7 @@ static const char *board_state(const struct boardproc *b, bool *any_up)
 		*any_up |= b->parts[i].up;
 		waiting &= b->parts[i].err.code == -ENODATA;
 	}
-	if (!b->link)
+	if (!turn_has_come(b->turn))
 		return "starting";
 	if (b->released)
 		return "released";
@@ -166,6 +166,11 @@ void boardproc_report(struct boardproc *b)
 	due = MAX(now, due);
 	if (!b->report_at_us || b->report_at_us > due)
 		arm(b, due);
+}
+
+void boardproc_report_now(struct boardproc *b)
+{
+	tell_all(b);
 }
 
 void boardproc_report_anew(struct boardproc *b)

@@ -27,6 +27,8 @@ static void finish_open(struct pending *p, int result)
 		pending_wait_bytes(p, &missing, finish_open);
 		return;
 	}
+	if (result == 0)
+		result = folder_prepare_write(p->view->folder, p->node, false);
 	if (result < 0) {
 		pending_reply_err(p, result);
 		return;
@@ -51,8 +53,12 @@ void request_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 			return;
 		}
 	}
-	/* Whoever may write must not have to wait for the board in the middle of it. */
-	if (!is_writable(fi) || folder_has_bytes(v->folder, n, NULL) == 0) {
+	/* Whoever may write must not have to wait for the board in the middle of it, which may
+	 * be away by then. */
+	r = is_writable(fi) ? folder_has_bytes(v->folder, n, NULL) : 0;
+	if (r == 0 && is_writable(fi))
+		r = folder_prepare_write(v->folder, n, false);
+	if (r == 0) {
 		opened(n, fi);
 		if (fuse_reply_open(req, fi) == -ENOENT)
 			n->opens--;

@@ -109,7 +109,7 @@ class Plan:
         ):
             self.add_units(build, env)
             self.add_suites("mount", build, env)
-            self.add_suites("daemon", build, env)
+            self.add_suites("daemon", build, {**env, **faults})
             self.add_suites("faults", build, {**env, **faults})
 
 

@@ -6,7 +6,11 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
+
+#include "util/clock.h"
 
 int io_pread_full(int fd, void *buf, size_t len, off_t off)
 {
@@ -110,6 +114,21 @@ int io_make_dirs(const char *path)
 		if (mkdir(part, 0700) < 0 && errno != EEXIST)
 			return -errno;
 		part[i] = path[i];
+	}
+	return 0;
+}
+
+int io_lock(int fd, unsigned wait_ms)
+{
+	const struct timespec gap = {.tv_nsec = 10000000};
+	deadline_t end = deadline_in(wait_ms);
+
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (deadline_left(end) == 0)
+			return -EWOULDBLOCK;
+		(void)nanosleep(&gap, NULL);
 	}
 	return 0;
 }

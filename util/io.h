@@ -21,5 +21,10 @@ must_check int io_sync_dir(int dirfd, const char *path);
  * fsync of the directory. After a crash at any point the old or the new bytes are there. */
 must_check int io_replace_file(int dirfd, const char *name, const void *buf, size_t len);
 
+/* flock(2) for writing, which a descriptor keeps that somebody forks with until execve(2)
+ * closes it: after such a moment's death it is free only a little later. -EWOULDBLOCK: it is
+ * not free within `wait_ms`, which this blocks for. */
+must_check int io_lock(int fd, unsigned wait_ms);
+
 /* mkdir -p, mode 0700 for each directory made. */
 must_check int io_make_dirs(const char *path);

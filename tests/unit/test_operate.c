@@ -395,6 +395,7 @@ static void test_format(void **state)
 	expect_flash(0);
 	rig_expect_bytes(r, open, two, sizeof(two)); /* who had it open still reads it */
 	open->opens--;
+	folder_close_scratch(r->a.folder, open);
 	node_release(r->a.folder->nodes, open);
 	rig_expect_charges(r);
 	reattach_volume();
