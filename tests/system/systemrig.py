@@ -24,7 +24,8 @@ STATE = "/var/lib/romount"
 # Idle, a folder is there 2 to 4 s after the plug; other tests share the processors.
 APPEARS = 60
 # What a guest says when a program of ours breaks.
-BROKEN = r"Failed at step|segfault|type=1326|code=dumped|status=31/SYS|Watchdog timeout|general protection"
+BROKEN = (r"Failed at step|segfault|type=1326|code=dumped|status=31/SYS|Watchdog timeout|"
+          r"general protection")
 SERIALS = itertools.count(0xB000)
 
 system = None  # the System
