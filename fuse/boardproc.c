@@ -623,9 +623,7 @@ static void on_order(void *ctx, const struct control_order *order, sd_bus_messag
 	if (order->kind == CONTROL_END) {
 		end_order(b, order, call);
 	} else if (!b->worker || b->ending) {
-		_cleanup_close_ int fd = order->fd;
-
-		control_reply(call, -ENOTCONN, NULL);
+		boardproc_refuse(order, call, -ENOTCONN);
 	} else if (order->kind == CONTROL_ATTACH) {
 		attach_order(b, call);
 	} else if (order->kind == CONTROL_RELEASE) {

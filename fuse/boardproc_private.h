@@ -92,6 +92,8 @@ void boardproc_order(
 	struct boardproc *b, const struct control_order *order, sd_bus_message *call);
 void boardproc_order_delayed(struct boardproc *b); /* something is known now */
 void boardproc_order_free(struct boardproc *b);	   /* what is left is refused */
+/* Answers at once, and closes the order's descriptor. */
+void boardproc_refuse(const struct control_order *order, sd_bus_message *call, int result);
 
 /* boardproc_answer.c: answers when the event at hand has been dealt with, behind a report of
  * what it has changed. */
