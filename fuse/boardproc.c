@@ -204,6 +204,11 @@ bool boardproc_is_attaching(const struct boardproc *b)
 	return b->looking;
 }
 
+bool boardproc_is_unsure(const struct boardproc *b)
+{
+	return boardproc_is_attaching(b) || !turn_has_come(b->turn);
+}
+
 /* --- the first look --- */
 
 /* Each partition has a memo of its own, with all partitions in it. */

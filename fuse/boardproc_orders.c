@@ -214,7 +214,7 @@ void boardproc_order_delayed(struct boardproc *b)
 {
 	struct delayed *d;
 
-	while (!b->ending && !boardproc_is_attaching(b) && (d = take_delayed(b))) {
+	while (!b->ending && !boardproc_is_unsure(b) && (d = take_delayed(b))) {
 		boardproc_order(b, &d->order, d->call);
 		sd_bus_message_unref(d->call);
 		free(d);
@@ -239,7 +239,7 @@ void boardproc_order(
 	struct part *p;
 	int r;
 
-	if (boardproc_is_attaching(b)) {
+	if (boardproc_is_unsure(b)) {
 		delay(b, order, call);
 		return;
 	}

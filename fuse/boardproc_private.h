@@ -86,6 +86,7 @@ static inline struct port *boardproc_port(const struct boardproc *b)
 /* NULL where the board has no such partition; `err` says so. */
 struct part *boardproc_part(struct boardproc *b, unsigned number, struct error *err);
 bool boardproc_is_attaching(const struct boardproc *b); /* or looking */
+bool boardproc_is_unsure(const struct boardproc *b);	 /* or about to */
 
 /* boardproc_orders.c: what concerns partitions. */
 void boardproc_order(
