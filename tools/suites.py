@@ -22,6 +22,7 @@ SANITIZERS = {
 }
 # Sanitizers make everything several times slower.
 FEWER_FAULTS = {
+    "ROMOUNT_BOARDS": "6",
     "ROMOUNT_CUTS": "40",
     "ROMOUNT_KILLS": "5",
     "ROMOUNT_LINES": "1",
@@ -109,7 +110,7 @@ class Plan:
         ):
             self.add_units(build, env)
             self.add_suites("mount", build, env)
-            self.add_suites("daemon", build, env)
+            self.add_suites("daemon", build, {**env, **faults})
             self.add_suites("faults", build, {**env, **faults})
 
 
