@@ -284,6 +284,9 @@ int memmap_print_table(const struct memmap *m, FILE *to)
 	for (size_t i = 0; i < m->n; i++) {
 		const struct memmap_extent *e = &m->list[i];
 
+		/* Alignment between files. */
+		if (e->kind == MEMMAP_UNKNOWN && e->len < FLASHMAP_GAP_MIN)
+			continue;
 		ui_table_cell(t, UI_PLAIN, "0x%06" PRIx64, e->off);
 		if (m->has_address)
 			ui_table_cell(t, UI_PLAIN, "0x%08" PRIx64, m->address + e->off);

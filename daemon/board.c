@@ -102,7 +102,7 @@ static void clear_process(struct board_life *l)
 	for (i = 0; i < b->n_partitions; i++) {
 		struct board_partition *p = &b->partitions[i];
 
-		p->mounted = false;
+		p->mounted = p->was_ready = false;
 		p->mount[0] = p->job[0] = '\0';
 		p->done = p->total = 0;
 		registry_partition_changed(l->env->registry, b, p);
@@ -136,6 +136,9 @@ static void on_gone(struct board_life *l, const char *why)
 {
 	bool expected = l->phase == PHASE_ENDING || !is_wanted(l);
 
+	/* That everything is on flash, and how much is not, may be what it said last. */
+	if (l->link)
+		hostlink_drain(l->link);
 	clear_process(l);
 	if (expected) {
 		l->phase = PHASE_OFF;

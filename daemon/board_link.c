@@ -181,7 +181,11 @@ static struct board_partition *on_partition(void *ctx, unsigned number)
 static void on_told_partition(void *ctx, struct board_partition *p)
 {
 	struct board_life *l = ctx;
+	bool failed = strcmp(p->told_state, "failed") == 0;
 
+	/* Who is told that it is there goes and copies something. */
+	snprintf(p->state, sizeof(p->state), "%s",
+		p->was_ready || failed ? p->told_state : "mounting");
 	registry_partition_changed(l->env->registry, l->board, p);
 	if (l->notes)
 		notes_changed(l->notes);
@@ -280,6 +284,7 @@ static void set_mount(struct board_life *l, unsigned number, const char *path)
 	if (!p)
 		return;
 	p->mounted = path[0] != '\0';
+	p->was_ready |= p->mounted;
 	snprintf(p->mount, sizeof(p->mount), "%s", path);
 	on_told_partition(l, p);
 }

@@ -15,6 +15,7 @@
 #define CALLS_MAX 64u
 /* Between two pings; ten a second and partition are promised. */
 #define SIGNALS_MAX 20000u
+#define LAST_WORDS_MAX 1000u
 
 struct call {
 	struct call *next;
@@ -53,7 +54,7 @@ static const struct wire_field partition_fields[] = {
 	WIRE_U64("free", struct board_partition, free),
 	WIRE_U64("pending", struct board_partition, pending),
 	WIRE_U32("pending-files", struct board_partition, pending_files),
-	WIRE_TEXT("state", struct board_partition, state),
+	WIRE_TEXT("state", struct board_partition, told_state),
 	WIRE_TEXT("error", struct board_partition, error),
 	WIRE_TEXT("job", struct board_partition, job),
 	WIRE_U64("done", struct board_partition, done),
@@ -307,6 +308,14 @@ int hostlink_new(sd_event *event, int fd, const struct hostlink_hooks *hooks,
 			err, r, "cannot talk to the board's process: %s", strerror(-r));
 	*out = TAKE_PTR(l);
 	return 0;
+}
+
+void hostlink_drain(struct hostlink *l)
+{
+	unsigned n = 0;
+
+	while (n++ < LAST_WORDS_MAX && sd_bus_process(l->bus, NULL) > 0)
+		;
 }
 
 static void call_free(struct call *c)

@@ -58,6 +58,10 @@ must_check int hostlink_new(sd_event *event, int fd, const struct hostlink_hooks
 void hostlink_free(struct hostlink *l);
 DEFINE_CLEANUP(struct hostlink *, hostlink_free);
 
+/* Its process has ended: what it said last is heard before the link is freed. Not from within
+ * a hook. */
+void hostlink_drain(struct hostlink *l);
+
 /* Starts a call of the Control interface; the caller appends, then hands it to
  * hostlink_call, or unrefs it. */
 must_check int hostlink_prepare(struct hostlink *l, const char *method, sd_bus_message **out);

@@ -263,7 +263,8 @@ static int receive(struct intake *in)
 static int update(struct intake *in)
 {
 	bool is_full = in->at < in->len && !in->is_held;
-	bool may_read = !is_full && !in->has_ended && in->options.wanted(in->options.ctx, in->has_begun);
+	bool may_read = !is_full && !in->has_ended &&
+			in->options.wanted(in->options.ctx, in->has_begun);
 	int r = enable(in->to_bus, is_full);
 
 	/* Without EPOLLIN it is still told when the client has gone. */

@@ -24,9 +24,9 @@ struct intake;
 struct intake_options {
 	sd_event *event;
 	int fd; /* the client; duplicated */
-	/* Whether more may come, messages or what is before them; asked again after each turn of the
-	 * loop. Messages must wait until sd-bus has done with what is before: of what it reads with
-	 * that, it loses descriptors, and forgets the rest until more comes. */
+	/* Whether more may come, messages or what is before them; asked again after each turn
+	 * of the loop. Messages must wait until sd-bus has done with what is before: of what it
+	 * reads with that, it loses descriptors, and forgets the rest until more comes. */
 	bool (*wanted)(void *ctx, bool message);
 	/* The client has said what cannot be, or is gone. Told once; may not free the intake. */
 	void (*broken)(void *ctx);

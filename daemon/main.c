@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <systemd/sd-daemon.h>
 
@@ -16,6 +17,7 @@
 
 #define BOARD_SOCKET "/run/romount/board.socket"
 #define FINISH_SECONDS 45u /* for what is staged, at the end; the unit grants 90 */
+#define DESCRIPTORS 16384u
 #define KILL_USEC (5u * 1000000u)
 
 struct daemon {
@@ -396,6 +398,17 @@ static void on_cleaned(void *ctx)
 	(void)!sd_notify(0, "READY=1");
 }
 
+/* A board takes up to a dozen descriptors, and the usual limit is 1024. */
+static void raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS)
+		return;
+	limit.rlim_cur = MIN(limit.rlim_max, DESCRIPTORS);
+	(void)!setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int add_sources(struct daemon *d)
 {
 	static const int numbers[] = {SIGTERM, SIGINT};
@@ -443,6 +456,7 @@ static int run(struct daemon *d)
 	struct error err = {0};
 	int r = add_sources(d);
 
+	raise_limit();
 	if (r < 0)
 		r = error_set(&err, r, "cannot set up the event loop: %s", strerror(-r));
 	if (r >= 0)

@@ -8,6 +8,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "daemon/emptydir.h"
 #include "daemon/fusermount.h"
 #include "daemon/mountcall.h"
 
@@ -107,7 +108,7 @@ static int make_dir(struct mountpoint *m, struct error *err)
 static void hide_dir(struct mountpoint *m)
 {
 	if (m->under >= 0)
-		(void)fchmod(m->under, 0555);
+		(void)fchmod(m->under, 0500);
 }
 
 /* --- steps --- */
@@ -193,6 +194,20 @@ static void start_unmount(struct mountpoint *m)
 	on_unmounted(m);
 }
 
+/* fusermount3 mounts only where the user may write, so somebody was quicker. */
+static void refuse_hidden(struct mountpoint *m, int fd)
+{
+	struct error err = {0};
+
+	close(fd);
+	error_set(&err, -ENOTEMPTY,
+		"there are files in %s itself, which the board's folder would hide: move them "
+		"away, then 'romount eject' and 'romount attach' the board",
+		m->path);
+	tell(m, err.code, -1, err.text);
+	start_unmount(m);
+}
+
 static void on_mounted(struct mountpoint *m, int fd, const char *text)
 {
 	struct error err = {0};
@@ -212,6 +227,10 @@ static void on_mounted(struct mountpoint *m, int fd, const char *text)
 	if (m->unwanted) {
 		close(fd);
 		start_unmount(m);
+		return;
+	}
+	if (!dir_is_empty(m->under)) {
+		refuse_hidden(m, fd);
 		return;
 	}
 	tell(m, 0, fd, "");

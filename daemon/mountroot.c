@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "daemon/emptydir.h"
 #include "daemon/registry.h"
 #include "daemon/textfile.h"
 #include "util/io.h"
@@ -321,22 +322,6 @@ static void closedirp(DIR **dir)
 		closedir(*dir);
 }
 
-static bool is_empty(int fd)
-{
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_(closedirp) DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-	struct dirent *e;
-
-	if (!dir) {
-		closep(&copy);
-		return false;
-	}
-	while ((e = readdir(dir)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			return false;
-	return true;
-}
-
 /* Opens what is there; a mount point is not even looked at, which might wait for its server. */
 static int open_dir(struct mount_root *r, const char *name, const char *path, bool made,
 	struct error *err)
@@ -353,7 +338,7 @@ static int open_dir(struct mount_root *r, const char *name, const char *path, bo
 		return error_set(err, -errno, "cannot look at %s: %m", path);
 	if (st.st_uid != geteuid())
 		return error_set(err, -EEXIST, "%s belongs to somebody else", path);
-	if (!is_empty(fd))
+	if (!dir_is_empty(fd))
 		return error_set(err, -EEXIST, "%s is there already, and is not empty", path);
 	if (fchmod(fd, 0755) < 0)
 		return error_set(err, -errno, "cannot use %s: %m", path);

@@ -21,7 +21,11 @@ struct board_partition {
 	uint64_t erase_block, write_unit, address;
 	bool has_address;
 	unsigned pending_files;
-	char state[16], job[16], kind[24], image[64];
+	bool was_ready; /* its process has served the folder already */
+	char told_state[16]; /* by the process; "on flash" ... */
+	/* The same, but "mounting" until the folder is there for the first time. */
+	char state[16];
+	char job[16], kind[24], image[64];
 	char error[BOARD_TEXT * 2];
 	char mount[512];
 };

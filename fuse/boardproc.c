@@ -65,6 +65,7 @@ static void on_ended(void *ctx, int result)
 	struct part *p = ctx;
 
 	(void)result; /* the volume has told the log */
+	volume_save_status(p->volume);
 	p->ended = p->b->ending;
 	boardproc_report(p->b);
 	end_if_done(p->b);
@@ -136,6 +137,7 @@ static void on_attached(void *ctx, int result, const char *text)
 		retry_when_free(b, result);
 	}
 	boardproc_report(b);
+	boardproc_order_delayed(b);
 	end_if_done(b);
 }
 
@@ -249,6 +251,7 @@ static void run_look(struct worker_job *job)
 
 	error_clear(&l->err);
 	l->result = 0;
+	link_stay(b->link);
 	if (!l->known && !l->fresh)
 		l->known = recall_board(b, &l->info);
 	if (l->known || !l->ask)
@@ -257,6 +260,26 @@ static void run_look(struct worker_job *job)
 	l->known = l->result == 0;
 	if (l->known && l->info.n_partitions == 0)
 		(void)!dev_board_lacks(&l->info, 0, &l->err);
+}
+
+static void run_leave(struct worker_job *job)
+{
+	link_leave(container_of(job, struct boardproc, leave_job)->link);
+}
+
+static void on_left(struct worker_job *job)
+{
+	boardproc_report(container_of(job, struct boardproc, leave_job));
+}
+
+/* Whatever has to be asked is asked in one session. */
+static void attach_all(struct boardproc *b)
+{
+	for (unsigned i = 0; i < b->n_parts; i++)
+		if (!b->parts[i].volume)
+			attach_part(&b->parts[i], b->look.ask);
+	b->leave_job = (struct worker_job){.run = run_leave, .done = on_left};
+	worker_submit(b->worker, &b->leave_job, false);
 }
 
 static void on_looked(struct worker_job *job)
@@ -276,10 +299,9 @@ static void on_looked(struct worker_job *job)
 		b->board = l->info;
 		list_parts(b);
 	}
-	for (unsigned i = 0; i < b->n_parts; i++)
-		if (!b->parts[i].volume)
-			attach_part(&b->parts[i], l->ask);
+	attach_all(b);
 	boardproc_report(b);
+	boardproc_order_delayed(b);
 }
 
 static void begin_look(struct boardproc *b, bool ask, bool fresh)
@@ -345,10 +367,10 @@ static void attach_order(struct boardproc *b, sd_bus_message *call)
 	for (unsigned i = 0; i < b->n_parts; i++)
 		if (b->parts[i].up)
 			mount(&b->parts[i]);
-	control_reply(call, 0, NULL);
+	boardproc_answer(b, call, 0, NULL);
 }
 
-static void rest_all(struct boardproc *b)
+static void rest_all(const struct boardproc *b)
 {
 	for (unsigned i = 0; i < b->n_parts; i++)
 		if (b->parts[i].volume)
@@ -357,16 +379,18 @@ static void rest_all(struct boardproc *b)
 
 static void run_release(struct worker_job *job)
 {
-	rest_all(container_of(job, struct boardproc, release_job));
+	struct boardproc *b = container_of(job, struct boardproc, release_job);
+
+	rest_all(b);
+	link_leave(b->link);
 }
 
 static void on_released(struct worker_job *job)
 {
 	struct boardproc *b = container_of(job, struct boardproc, release_job);
 
-	control_reply(b->release_call, job->dropped ? -ECANCELED : 0, NULL);
+	boardproc_answer(b, b->release_call, job->dropped ? -ECANCELED : 0, NULL);
 	b->release_call = sd_bus_message_unref(b->release_call);
-	boardproc_report(b);
 }
 
 /* In front of all that waits: what runs ends well, then the port is closed. */
@@ -403,8 +427,10 @@ static void end_if_done(struct boardproc *b)
 		if (b->parts[i].up && !b->parts[i].ended)
 			return;
 	b->end_timer = sd_event_source_disable_unref(b->end_timer);
-	if (b->end_call)
+	if (b->end_call) {
+		boardproc_report_now(b);
 		control_reply(b->end_call, 0, NULL);
+	}
 	b->end_call = sd_bus_message_unref(b->end_call);
 	(void)sd_event_exit(b->event, 0);
 }
@@ -413,6 +439,8 @@ static void begin_end(struct boardproc *b, bool finish)
 {
 	if (b->ending)
 		return;
+	/* The last that is heard of us, where it is not waited for: also in the state directory. */
+	boardproc_report_now(b);
 	b->ending = true;
 	b->finish = finish;
 	b->release_timer = sd_event_source_disable_unref(b->release_timer);
@@ -638,6 +666,8 @@ static void stop(struct boardproc *b)
 		sd_bus_slot_unref(b->parts[i].mounting);
 		volume_free(b->parts[i].volume);
 	}
+	boardproc_order_free(b);
+	boardproc_answer_free(b);
 	boardproc_report_free(b);
 	sd_event_source_disable_unref(b->release_timer);
 	sd_event_source_disable_unref(b->end_timer);

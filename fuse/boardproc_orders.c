@@ -8,6 +8,7 @@
 /* --- sync: of one partition, or of all --- */
 
 struct sync {
+	struct boardproc *b;
 	sd_bus_message *call;
 	unsigned left;
 	struct error err;
@@ -22,7 +23,7 @@ static void end_sync_part(struct sync *s)
 {
 	if (--s->left)
 		return;
-	control_reply(s->call, s->err.code, &s->err);
+	boardproc_answer(s->b, s->call, s->err.code, &s->err);
 	sd_bus_message_unref(s->call);
 	free(s);
 }
@@ -38,7 +39,6 @@ static void on_synced(void *ctx, int result)
 		(void)!error_set(&s->err, result, "%s",
 			status.summary.error[0] ? status.summary.error : strerror(-result));
 	}
-	boardproc_report(sp->part->b);
 	end_sync_part(s);
 }
 
@@ -46,8 +46,8 @@ static int why_not_up(const struct part *p, struct error *err)
 {
 	if (p->up)
 		return 0;
-	return p->err.code ? error_set(err, p->err.code, "%s", p->err.text)
-			   : error_set(err, -EBUSY, "rom%u is still being looked at", p->number);
+	return error_set(err, p->err.code ? p->err.code : -EIO, "%s",
+		p->err.code ? p->err.text : "the partition could not be attached");
 }
 
 static void sync_part(struct sync *s, struct part *p, unsigned i)
@@ -64,21 +64,33 @@ static void sync_part(struct sync *s, struct part *p, unsigned i)
 	volume_sync(p->volume, &sp->waiter);
 }
 
+/* The first of all; NULL where none is known. */
+static struct part *first_part(struct boardproc *b, struct error *err)
+{
+	if (b->n_parts)
+		return &b->parts[0];
+	(void)!error_set(err, -ENODEV, "%s",
+		b->look.err.text[0] ? b->look.err.text
+				    : "the board has not been asked yet: 'romount attach'");
+	return NULL;
+}
+
 /* One more is counted until all have been begun: an answer may come at once. */
 static void sync_order(struct boardproc *b, unsigned number, sd_bus_message *call)
 {
 	bool all = number == BUS_ALL_PARTITIONS;
 	struct error err = {0};
-	struct part *one = all ? NULL : boardproc_part(b, number, &err);
-	struct sync *s = all || one ? calloc(1, sizeof(*s)) : NULL;
+	struct part *one = all ? first_part(b, &err) : boardproc_part(b, number, &err);
+	struct sync *s = one ? calloc(1, sizeof(*s)) : NULL;
 
 	if (!s) {
 		control_reply(call, err.code ? err.code : -ENOMEM, &err);
 		return;
 	}
+	s->b = b;
 	s->call = sd_bus_message_ref(call);
 	s->left = 1 + (all ? b->n_parts : 1);
-	if (one)
+	if (!all)
 		sync_part(s, one, 0);
 	for (unsigned i = 0; all && i < b->n_parts; i++)
 		sync_part(s, &b->parts[i], i);
@@ -97,16 +109,17 @@ static void on_operated(void *ctx, const struct volume_result *result)
 {
 	struct operation *o = ctx;
 
+	struct boardproc *b = o->part->b;
+
 	if (result->result < 0)
-		control_reply(o->call, result->result, &result->err);
+		boardproc_answer(b, o->call, result->result, &result->err);
 	else if (o->what == VOLUME_VERIFY)
-		control_reply_bytes(o->call, result->bytes);
+		boardproc_answer_bytes(b, o->call, result->bytes);
 	else if (o->what == VOLUME_LAYOUT)
 		control_reply_layout(o->call, volume_geometry(o->part->volume),
 			result->extents, result->n_extents);
 	else
-		control_reply(o->call, 0, NULL);
-	boardproc_report(o->part->b);
+		boardproc_answer(b, o->call, 0, NULL);
 	sd_bus_message_unref(o->call);
 	free(o);
 }
@@ -158,6 +171,64 @@ static int operate(struct part *p, const struct control_order *order, sd_bus_mes
 			   : r;
 }
 
+/* --- orders that come early --- */
+
+struct delayed {
+	struct control_order order;
+	sd_bus_message *call;
+	struct delayed *next;
+};
+
+static void delay(
+	struct boardproc *b, const struct control_order *order, sd_bus_message *call)
+{
+	struct delayed *d = malloc(sizeof(*d)), **at = &b->delayed;
+
+	if (!d) {
+		_cleanup_close_ int fd = order->fd;
+
+		control_reply(call, -ENOMEM, NULL);
+		return;
+	}
+	*d = (struct delayed){*order, sd_bus_message_ref(call), NULL};
+	while (*at)
+		at = &(*at)->next;
+	*at = d;
+}
+
+static struct delayed *take_delayed(struct boardproc *b)
+{
+	struct delayed *d = b->delayed;
+
+	if (d)
+		b->delayed = d->next;
+	return d;
+}
+
+void boardproc_order_delayed(struct boardproc *b)
+{
+	struct delayed *d;
+
+	while (!b->ending && !boardproc_is_attaching(b) && (d = take_delayed(b))) {
+		boardproc_order(b, &d->order, d->call);
+		sd_bus_message_unref(d->call);
+		free(d);
+	}
+}
+
+void boardproc_order_free(struct boardproc *b)
+{
+	struct delayed *d;
+
+	while ((d = take_delayed(b))) {
+		_cleanup_close_ int fd = d->order.fd;
+
+		control_reply(d->call, -ECANCELED, NULL);
+		sd_bus_message_unref(d->call);
+		free(d);
+	}
+}
+
 void boardproc_order(
 	struct boardproc *b, const struct control_order *order, sd_bus_message *call)
 {
@@ -165,6 +236,10 @@ void boardproc_order(
 	struct part *p;
 	int r;
 
+	if (boardproc_is_attaching(b)) {
+		delay(b, order, call);
+		return;
+	}
 	if (order->kind == CONTROL_SYNC) {
 		sync_order(b, order->partition, call);
 		return;

@@ -55,6 +55,7 @@ struct boardproc {
 	unsigned n_parts; /* 0: not known, or none */
 	struct look look;
 	bool looking;
+	struct worker_job leave_job; /* behind the attaching of all: link_leave */
 	struct port_waker waker; /* after a look, or an attaching, that found the port busy */
 	/* Released. */
 	bool released;
@@ -65,6 +66,10 @@ struct boardproc {
 	bool ending, finish;
 	sd_bus_message *end_call;
 	sd_event_source *end_timer;
+	struct delayed *delayed; /* orders that came while the board was looked at */
+	/* Answers that wait for the state that goes with them. */
+	struct answer *answers;
+	sd_event_source *answer_source;
 	/* Reports. */
 	sd_event_source *report_timer;
 	uint64_t report_at_us; /* 0: not armed */
@@ -85,8 +90,18 @@ bool boardproc_is_attaching(const struct boardproc *b); /* or looking */
 /* boardproc_orders.c: what concerns partitions. */
 void boardproc_order(
 	struct boardproc *b, const struct control_order *order, sd_bus_message *call);
+void boardproc_order_delayed(struct boardproc *b); /* something is known now */
+void boardproc_order_free(struct boardproc *b);	   /* what is left is refused */
+
+/* boardproc_answer.c: answers when the event at hand has been dealt with, behind a report of
+ * what it has changed. */
+void boardproc_answer(struct boardproc *b, sd_bus_message *call, int result,
+	const struct error *err);
+void boardproc_answer_bytes(struct boardproc *b, sd_bus_message *call, uint64_t bytes);
+void boardproc_answer_free(struct boardproc *b); /* what is left is answered */
 
 /* boardproc_report.c: something has changed; romountd hears of it soon, if it is so. */
 void boardproc_report(struct boardproc *b);
-void boardproc_report_anew(struct boardproc *b); /* everything, now */
+void boardproc_report_now(struct boardproc *b);
+void boardproc_report_anew(struct boardproc *b); /* what has not changed as well */
 void boardproc_report_free(struct boardproc *b);

@@ -168,6 +168,11 @@ void boardproc_report(struct boardproc *b)
 		arm(b, due);
 }
 
+void boardproc_report_now(struct boardproc *b)
+{
+	tell_all(b);
+}
+
 void boardproc_report_anew(struct boardproc *b)
 {
 	b->was_told = false;

@@ -541,8 +541,8 @@ static void start(struct committer *c)
 /* Only what this mount has left behind, and only while nobody wants anything. */
 static bool may_tidy(const struct committer *c)
 {
-	return c->o.idle_ms && c->wrote && !is_taken(c) && !c->turn && !c->waiters && !c->err.code &&
-		is_settled(c);
+	return c->o.idle_ms && c->wrote && !is_taken(c) && !c->turn && !c->waiters &&
+		!c->err.code && is_settled(c);
 }
 
 static void start_tidying(struct committer *c, bool under_way)

@@ -58,7 +58,7 @@ struct control_hooks {
 /* Takes the socket, which is connected. */
 must_check int control_new(
 	sd_event *event, int fd, const struct control_hooks *hooks, struct control **out);
-void control_free(struct control *c); /* what was said is sent first */
+void control_free(struct control *c);
 DEFINE_CLEANUP(struct control *, control_free);
 sd_bus *control_bus(struct control *c);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The flash of one partition as the worker sees it: the way to the board (link.h: a session
- * that is opened when something is to be done and closed when nothing is), the mirror that is filled
- * through it, and what each erase block holds while a commit is under way.
+ * that is opened when something is to be done and closed when nothing is), the mirror that is
+ * filled through it, and what each erase block holds while a commit is under way.
  *
  * For one thread at a time: whoever attaches, then the worker. Blocking; every wait ends by a
  * deadline of libdev's or by the cancel descriptor. */

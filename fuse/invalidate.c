@@ -17,6 +17,7 @@ struct invalidation {
 	char **names;
 	size_t n;
 	int done_fd;
+	struct invalidation *next;
 };
 
 static void invalidation_free(struct invalidation *i)
@@ -54,50 +55,87 @@ static int start_thread(struct invalidation *i)
 	return -r;
 }
 
+static bool is_over(const struct invalidation *i)
+{
+	struct pollfd p = {.fd = i->done_fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
+
+static void end(struct invalidation *i)
+{
+	pthread_join(i->thread, NULL);
+	invalidation_free(i);
+}
+
+static void reap(struct invalidation **list)
+{
+	while (*list) {
+		struct invalidation *i = *list;
+
+		if (is_over(i)) {
+			*list = i->next;
+			end(i);
+		} else {
+			list = &i->next;
+		}
+	}
+}
+
 int invalidation_start(
-	struct fuse_session *session, char **names, size_t n, struct invalidation **out)
+	struct fuse_session *session, char **names, size_t n, struct invalidation **list)
 {
 	struct invalidation *i = calloc(1, sizeof(*i));
 	int r;
 
+	reap(list);
 	if (!i) {
 		for (size_t k = 0; k < n; k++)
 			free(names[k]);
 		free(names);
 		return -ENOMEM;
 	}
-	*i = (struct invalidation){.session = session, .names = names, .n = n};
+	*i = (struct invalidation){.session = session, .names = names, .n = n, .next = *list};
 	i->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = i->done_fd < 0 ? -errno : start_thread(i);
 	if (r < 0) {
 		invalidation_free(i);
 		return r;
 	}
-	*out = i;
+	*list = i;
 	return 0;
 }
 
-void invalidation_finish(struct invalidation *i, int (*serve)(void *ctx), void *ctx)
+/* False: it goes on for ever, as far as anybody can tell. */
+static bool wait_for(
+	struct invalidation *i, bool *gone, int (*serve)(void *ctx), void *ctx)
 {
-	bool gone = false;
-
-	if (!i)
-		return;
 	for (;;) {
 		struct pollfd p[2] = {{.fd = i->done_fd, .events = POLLIN},
-			{.fd = gone ? -1 : fuse_session_fd(i->session), .events = POLLIN}};
-		int n = poll(p, 2, gone ? GONE_MS : -1);
+			{.fd = *gone ? -1 : fuse_session_fd(i->session), .events = POLLIN}};
+		int n = poll(p, 2, *gone ? GONE_MS : -1);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (p[0].revents)
-			break;
-		if (gone) { /* the kernel's own affair; the thread keeps what it uses */
-			pthread_detach(i->thread);
-			return;
-		}
-		gone = serve(ctx) < 0;
+			return true;
+		if (n < 0 || *gone)
+			return false;
+		*gone = serve(ctx) < 0;
 	}
-	pthread_join(i->thread, NULL);
-	invalidation_free(i);
+}
+
+void invalidation_finish(struct invalidation **list, int (*serve)(void *ctx), void *ctx)
+{
+	bool gone = false;
+
+	while (*list) {
+		struct invalidation *i = *list;
+
+		*list = i->next;
+		if (wait_for(i, &gone, serve, ctx))
+			end(i);
+		else /* the kernel's own affair; the thread keeps what it uses */
+			pthread_detach(i->thread);
+	}
 }

@@ -8,9 +8,11 @@
 
 struct invalidation;
 
-/* Takes the names over, and their list, also on failure. */
+/* Takes the names over, and their list, also on failure. What is under way is kept in `*list`,
+ * from which those that are over are taken out. */
 must_check int invalidation_start(struct fuse_session *session, char **names, size_t n,
-	struct invalidation **out);
-/* Waits for the end, while `serve` answers one request that has come: 0; it gives -errno when
- * none will come any more. NULL is fine. */
-void invalidation_finish(struct invalidation *i, int (*serve)(void *ctx), void *ctx);
+	struct invalidation **list);
+/* Waits for the end of all, while `serve` answers one request that has come: 0; it gives
+ * -errno when none will come any more. */
+void invalidation_finish(
+	struct invalidation **list, int (*serve)(void *ctx), void *ctx);

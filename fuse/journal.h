@@ -127,12 +127,12 @@ must_check int journal_synced(struct journal *j, uint64_t *seq);
 
 /* Starts a new generation with this header and the entries that `next` yields (1: an entry
  * was given, its name valid until the next call; 0: no more; -errno). Bytes of kind LOG are
- * copied from the old generation, or from the file that the entry tells; `moved` tells each entry's new place, in the order of
- * `next`, only once all has succeeded. When this returns 0 everything is durable, also what
- * was asked for before, a failed flush is forgotten, and the sequence goes on. On failure
- * the old generation goes on unchanged and `moved` was not called; but when the directory's
- * own flush failed, after the rename, no append and no sync succeeds until a rewrite does:
- * which of the two files a power cut would leave is not known. */
+ * copied from the old generation, or from the file that the entry tells; `moved` tells each
+ * entry's new place, in the order of `next`, only once all has succeeded. When this returns 0
+ * everything is durable, also what was asked for before, a failed flush is forgotten, and the
+ * sequence goes on. On failure the old generation goes on unchanged and `moved` was not
+ * called; but when the directory's own flush failed, after the rename, no append and no sync
+ * succeeds until a rewrite does: which of the two files a power cut would leave is not known. */
 typedef int (*journal_next_fn)(void *ctx, struct journal_entry *entry);
 typedef void (*journal_moved_fn)(void *ctx, uint64_t id, const struct content *content);
 must_check int journal_rewrite(struct journal *j, const struct journal_header *header,

@@ -17,6 +17,7 @@ struct partition {
 struct link {
 	struct link_options o;
 	struct dev_session *session;
+	bool stays; /* link_stay */
 	struct partition partitions[DEV_PARTITIONS_MAX];
 	pthread_mutex_t lock; /* of forbidden */
 	char forbidden[300];
@@ -35,19 +36,6 @@ int link_new(const struct link_options *options, struct link **out)
 	l->o = *options;
 	*out = l;
 	return 0;
-}
-
-void link_free(struct link *l)
-{
-	if (!l)
-		return;
-	for (unsigned i = 0; i < DEV_PARTITIONS_MAX; i++)
-		(void)!link_disconnect(l, i, NULL);
-	for (unsigned i = 0; i < DEV_PARTITIONS_MAX; i++)
-		free(l->partitions[i].known);
-	port_free(l->o.port);
-	pthread_mutex_destroy(&l->lock);
-	free(l);
 }
 
 struct port *link_port(const struct link *l)
@@ -178,6 +166,18 @@ static int close_session(struct link *l, struct error *err)
 	return r;
 }
 
+void link_free(struct link *l)
+{
+	if (!l)
+		return;
+	(void)!close_session(l, NULL);
+	for (unsigned i = 0; i < DEV_PARTITIONS_MAX; i++)
+		free(l->partitions[i].known);
+	port_free(l->o.port);
+	pthread_mutex_destroy(&l->lock);
+	free(l);
+}
+
 /* --- partitions ------------------------------------------------------------------------ */
 
 int link_connect(struct link *l, unsigned partition, const struct dev_known *known, bool wait,
@@ -207,7 +207,29 @@ bool link_holds(const struct link *l, unsigned partition)
 
 int link_disconnect(struct link *l, unsigned partition, struct error *err)
 {
-	return link_holds(l, partition) ? close_session(l, err) : 0;
+	if (!link_holds(l, partition))
+		return 0;
+	if (!l->stays || dev_session_is_lost(l->session))
+		return close_session(l, err);
+	keep_known(l, partition);
+	l->partitions[partition].holds = false;
+	return 0;
+}
+
+void link_stay(struct link *l)
+{
+	l->stays = true;
+}
+
+void link_leave(struct link *l)
+{
+	bool held = false;
+
+	l->stays = false;
+	for (unsigned i = 0; i < DEV_PARTITIONS_MAX; i++)
+		held |= l->partitions[i].holds;
+	if (!held)
+		(void)!close_session(l, NULL);
 }
 
 const struct dev_board_info *link_board(const struct link *l)
@@ -249,5 +271,5 @@ int link_ask(struct link *l, struct dev_board_info *out, struct error *err)
 	if (r < 0)
 		return r;
 	*out = *dev_session_info(l->session);
-	return close_session(l, err);
+	return l->stays ? 0 : close_session(l, err);
 }

@@ -48,8 +48,15 @@ bool link_alone(const struct link *l, unsigned partition);
 void link_vouch(struct link *l, unsigned partition);
 void link_doubt(struct link *l, unsigned partition);
 
-/* A first look: who the board is and what partitions it has; the port is closed again. */
+/* A first look: who the board is and what partitions it has; then the port is closed, unless
+ * it is to stay open. */
 must_check int link_ask(struct link *l, struct dev_board_info *out, struct error *err);
+
+/* Until link_leave, the session stays open when a partition lets go: the next one comes at
+ * once, and the board's program is stopped once for all of them. */
+void link_stay(struct link *l);
+/* Closes it, unless a partition still has a target. */
+void link_leave(struct link *l);
 
 /* No session is opened from now on until link_allow: -EBUSY with `why`. One that is open stays
  * so. Any thread. */

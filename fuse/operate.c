@@ -201,9 +201,8 @@ static void tell_kernel(struct operation *op)
 
 	if (!v->session)
 		return;
-	volume_end_invalidation(v);
 	if (invalidation_start(v->session, TAKE_PTR(op->names), op->n_names,
-		    &v->invalidation) < 0)
+		    &v->invalidations) < 0)
 		log_to(v->o.attach.flash.log, LOG_WARNING,
 			"the folder may show what was there before until it is mounted again");
 	op->n_names = op->cap_names = 0;

@@ -263,12 +263,15 @@ int state_open(const char *root, const char *key, unsigned partition,
 	struct state_dir **out, struct error *err)
 {
 	_cleanup_(state_closep) struct state_dir *dir = calloc(1, sizeof(*dir));
+	_cleanup_free_ char *cwd = NULL; /* people want to find it */
 	int r;
 
 	if (!dir)
 		return error_set(err, -ENOMEM, "out of memory");
 	dir->fd = dir->lock_fd = -1;
-	if (asprintf(&dir->path, "%s/%s/rom%u", root, key, partition) < 0) {
+	if (strcmp(root, ".") == 0)
+		cwd = getcwd(NULL, 0);
+	if (asprintf(&dir->path, "%s/%s/rom%u", cwd ? cwd : root, key, partition) < 0) {
 		dir->path = NULL;
 		return error_set(err, -ENOMEM, "out of memory");
 	}

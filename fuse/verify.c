@@ -108,7 +108,7 @@ static void name_place(const struct verify *v, char *out, size_t cap)
 	for (uint32_t i = 0; i < romfs_tree_count(tree); i++) {
 		const struct romfs_node *n = romfs_tree_node(tree, i);
 
-		if (n->type != ROMFS_FILE || n->data_off >= end ||
+		if (n->type != ROMFS_FILE || n->size == 0 || n->data_off >= end ||
 			n->data_off + n->size <= v->bad.off)
 			continue;
 		romfs_tree_path(tree, i, out, cap);

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 
 #include "fuse/invalidate.h"
+#include "fuse/pending.h"
 #include "fuse/volume_private.h"
 
 #define QUIET_MAX_FACTOR 30u
@@ -146,19 +147,16 @@ int volume_new(const struct volume_options *options, volume_ready_fn ready, void
 
 /* --- requests --- */
 
-static int serve_one(void *ctx)
+/* Who holds a lock that the kernel wants waits for an answer. */
+static int answer_one(void *ctx)
 {
 	struct volume *v = ctx;
 	int n = fuse_session_receive_buf(v->session, &v->buf);
 
 	if (n > 0)
 		fuse_session_process_buf(v->session, &v->buf);
+	pending_end_all(&v->view, -EIO);
 	return n > 0 || n == -EINTR || n == -EAGAIN ? 0 : -ENODEV;
-}
-
-void volume_end_invalidation(struct volume *v)
-{
-	invalidation_finish(TAKE_PTR(v->invalidation), serve_one, v);
 }
 
 /* The folder is gone from the file system, or taken away; who still waits for an answer gets
@@ -168,7 +166,9 @@ static void close_fuse(struct volume *v)
 	if (!v->session)
 		return;
 	v->fuse_source = sd_event_source_disable_unref(v->fuse_source);
-	volume_end_invalidation(v);
+	if (v->invalidations)
+		pending_end_all(&v->view, -EIO);
+	invalidation_finish(&v->invalidations, answer_one, v);
 	if (v->mounted)
 		fuse_session_unmount(v->session);
 	v->mounted = false;

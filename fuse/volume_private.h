@@ -25,15 +25,13 @@ struct volume {
 	bool mounted; /* by ourselves */
 	bool told;    /* that the kernel has been answered */
 	struct operation *operation; /* on the whole partition, or NULL (operate.c) */
-	struct invalidation *invalidation; /* the last one, which may be over */
+	struct invalidation *invalidations; /* that the kernel is being told */
 	/* The end. */
 	bool ending;
 	struct committer_waiter last_sync;
 	struct worker_job last_job;
 };
 
-/* volume.c: what the kernel is told ends, while its requests are answered. */
-void volume_end_invalidation(struct volume *v);
 /* operate.c: ends it, when the worker is gone; NULL is fine. */
 void operation_drop(struct operation *op);
 void operation_tell(const struct operation *op, struct volume_status *out);

@@ -3,8 +3,9 @@
  *
  * dev_session_open enters the raw REPL (interrupting the program that runs) and learns
  * what the board is; dev_session_close soft-resets it (unless told otherwise), so that its
- * program runs again and sees the new flash, and closes the port. Between the two, targets of its partitions do
- * the work. Blocking, one thread; see transport.h for how every wait ends. */
+ * program runs again and sees the new flash, and closes the port. Between the two, targets
+ * of its partitions do the work. Blocking, one thread; see transport.h for how every wait
+ * ends. */
 #pragma once
 
 #include "libdev/target.h"

@@ -68,7 +68,7 @@ class Plan:
             count=count_automake,
         )
 
-    def add_suites(self, kind, build, env):
+    def add_suites(self, kind, build, env, after=()):
         """Each is given a build and prints a line for each test."""
         for path in sorted(glob.glob(os.path.join(TOP, "tests", kind, "suite_*"))):
             if not os.access(path, os.X_OK):
@@ -77,7 +77,7 @@ class Plan:
             self.add(
                 f"{kind}/{name}/{build}",
                 [path],
-                after=[f"build/{build}"],
+                after=[f"build/{build}", *after],
                 env={**env, "BUILDDIR": self.builddir(build), "SRCDIR": TOP},
                 count=count_by_lines,
             )
@@ -102,7 +102,10 @@ class Plan:
             after=["build/plain"],
             count=count_by_lines,
         )
-        self.add_suites("package", "plain", {})
+        # The package that is tested in a system is the one that was built and looked at.
+        package = {"KEEP": os.path.join(self.builddir("plain"), "package")}
+        self.add_suites("package", "plain", package)
+        self.add_suites("system", "plain", {}, after=["package/debian/plain"])
         self.add_fuzzers()
         for build, env, faults in (
             ("plain", {}, {}),

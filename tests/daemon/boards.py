@@ -235,6 +235,32 @@ def empty_folder(case):
     finish(daemon)
 
 
+def quicker(case):
+    """Somebody has put a file where the folder is about to be mounted: it is not hidden."""
+    if os.geteuid() == 0:
+        raise rig.Skip("only root can write there")
+    port = Port(case, "pico")
+    daemon = Daemon(case, port, started=False)
+    programs = case.fresh("bin")
+    wrapper = os.path.join(programs, "fusermount3")
+    rig.write(
+        wrapper,
+        b'#!/bin/bash\n[ "$1" = -u ] || echo mine >"${@: -1}/mine"\n'
+        b'PATH=/usr/bin:/bin exec fusermount3 "$@"\n',
+    )
+    os.chmod(wrapper, 0o755)
+    daemon.env["PATH"] = programs + ":" + daemon.env["PATH"]
+    daemon.start()
+    daemon.wait_note("pico", "there are files in")
+    wait_for(lambda: not mounts_below(daemon.root), "the mount to go")
+    rig.equal(rig.read(os.path.join(daemon.folder("pico"), "mine")), b"mine\n", "the file")
+    daemon.process.send_signal(signal.SIGTERM)
+    rig.equal(daemon.process.wait(rig.WAIT), 0, "exit code")
+    daemon.process = None
+    os.chmod(daemon.folder("pico"), 0o700)
+    rig.equal(rig.read(os.path.join(daemon.folder("pico"), "mine")), b"mine\n", "the file, after")
+
+
 def unsafe_root(case):
     """A mount root that others can change is refused, with the reason."""
     daemon = Daemon(case, started=False)
@@ -302,6 +328,6 @@ def reload_config(case):
 
 CASES = [
     plug, end_finishes, unplug_keeps, unplug_over_a_restart, two_boards, twins, process_killed,
-    daemon_killed, daemon_killed_board_away, occupied, empty_folder, unsafe_root, one_at_a_time,
+    daemon_killed, daemon_killed_board_away, occupied, empty_folder, quicker, unsafe_root, one_at_a_time,
     hostile, reload_config, hung,
 ]

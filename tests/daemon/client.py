@@ -142,8 +142,12 @@ def format_compact(case):
     for i in range(4):
         want = {"a.bin": put(folder, "a.bin", "a%d" % i, 20000)}
         romount.run("sync")
+    before = romount.json("layout", "pico")["sums"]["dead"]
     romount.run("compact", port.path)
-    rig.equal(romount.json("layout", "pico")["sums"]["dead"], 0, "dead bytes")
+    after = romount.json("layout", "pico")
+    # What is dead beside something live stays.
+    if not after["sums"]["dead"] < min(before, after["erase_block"]):
+        raise AssertionError("dead: %d before, %d after" % (before, after["sums"]["dead"]))
     port.partition().must_show(want)
     romount.fails("format", "pico", code=1, saying="1 file")
     port.partition().must_show(want)

@@ -160,21 +160,6 @@ class Daemon:
                 e = AssertionError("%s; it is:\n%s" % (e, self.note(name, which)))
             raise e
 
-    # --- its clients ---
-
-    def client(self, *args, code=0):
-        """What `romount` prints."""
-        run = subprocess.run(
-            [os.path.join(rig.BUILDDIR, "romount"), *args], env=self.env, check=False,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            timeout=rig.WAIT,
-        )
-        if run.returncode != code:
-            raise AssertionError("romount %s: exit code %d, %s; romountd says:\n%s" % (
-                " ".join(args), run.returncode, (run.stdout + run.stderr).decode(errors="replace"),
-                self.said()[-2000:]))
-        return (run.stdout if code == 0 else run.stderr).decode()
-
     # --- its processes ---
 
     def board_pids(self):

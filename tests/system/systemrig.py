@@ -3,6 +3,7 @@
 
 import contextlib
 import glob
+import itertools
 import json
 import os
 import shlex
@@ -23,7 +24,9 @@ STATE = "/var/lib/romount"
 # Idle, a folder is there 2 to 4 s after the plug; other tests share the processors.
 APPEARS = 60
 # What a guest says when a program of ours breaks.
-BROKEN = r"segfault|type=1326|code=dumped|status=31/SYS|Watchdog timeout|general protection"
+BROKEN = (r"Failed at step|segfault|type=1326|code=dumped|status=31/SYS|Watchdog timeout|"
+          r"general protection")
+SERIALS = itertools.count(0xB000)
 
 system = None  # the System
 
@@ -96,10 +99,11 @@ class System(vm.Machine):
 class Usb(vm.Plug):
     """A board in a port, and its folder in the guest."""
 
-    def __init__(self, case, number, *partitions, serial=None, usb=None, **options):
+    def __init__(self, case, number, *partitions, usb=None, **options):
         self.case = case
-        # Its folder's name ends with the end of this.
-        self.serial = serial or "e6614c311a2f%04x" % (0xB000 + number)
+        # Its folder's name ends with the end of this. No two boards share it: romountd
+        # remembers what it has seen.
+        self.serial = "e6614c311a2f%04x" % next(SERIALS)
         partitions = partitions or ("block:256K",)
         board = case.board(*partitions, uid=self.serial, **options)
         super().__init__(system, number, board, serial=self.serial, **usb or {})
@@ -110,19 +114,17 @@ class Usb(vm.Plug):
             self._gadget("unplug", self.number, code=None)
             self.drop()
 
-    def pattern(self, number=0):
-        return "%s/*-%s*/rom%d" % (MOUNTS, self.serial[-4:], number)
-
     def wait_for_folder(self, number=0):
-        """Its path."""
-        pattern = self.pattern(number)
-        system.until("mountpoint -q " + pattern, "the folder of " + self.serial, APPEARS)
-        (path,) = system.run("ls -d " + pattern).out.split()
+        """Its path. Root may not look into it."""
+        look = ("findmnt -rn -t fuse.romount -o TARGET | grep -E '^%s/[^/]*-%s(-[0-9]+)?/rom%d$'"
+                % (MOUNTS, self.serial[-4:], number))
+        system.until(look + " >/dev/null", "the folder of " + self.serial, APPEARS)
+        (path,) = system.run(look).out.split()
         return path
 
     def wait_until_gone(self):
-        top = os.path.dirname(self.pattern())
-        system.until("! ls -d %s >/dev/null 2>&1" % top, "%s is gone" % top, APPEARS)
+        system.until("! ls %s | grep -q -- -%s" % (MOUNTS, self.serial[-4:]),
+                     "the folder of %s is gone" % self.serial, APPEARS)
 
     def appear(self):
         self.plug()

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "libdev/known.h"
 #include "libdev/repl.h"
 #include "libdev/session.h"
+#include "libdev/socket.h"
 #include "tests/unit/fake_board.h"
 #include "util/clock.h"
 
@@ -513,6 +515,97 @@ static void test_ports(void **state)
 	fake_stop(&board);
 }
 
+/* A descriptor that somebody else has opened. */
+static void test_adopted_tty(void **state)
+{
+	const struct dev_tty_options options = {.cancel_fd = -1};
+	struct dev_transport *t = NULL;
+	struct error err = {0};
+	int fd, other;
+
+	fake_start(&board, &(struct fake_options){.state = FAKE_SILENT});
+	other = open(board.port, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_int_equal(flock(other, LOCK_EX | LOCK_NB), 0);
+	fd = open(board.port, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_int_equal(dev_transport_adopt(fd, "the port", &options, &t, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "the port"));
+	assert_int_equal(fcntl(fd, F_GETFD), -1); /* taken in any case */
+	close(other);
+	error_clear(&err);
+	fd = open(board.port, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_int_equal(dev_transport_adopt(fd, "the port", &options, &t, &err), 0);
+	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	other = open(board.port, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_int_equal(flock(other, LOCK_EX | LOCK_NB), -1);
+	close(other);
+	dev_transport_free(t);
+	fake_stop(&board);
+}
+
+static void test_socket(void **state)
+{
+	struct dev_tty_options options = {.cancel_fd = eventfd(0, EFD_CLOEXEC)};
+	_cleanup_free_ char *much = calloc(1, 4u << 20);
+	struct dev_transport *t = NULL;
+	struct error err = {0};
+	char buf[16];
+	int ends[2];
+
+	assert_int_equal(dev_socket_adopt(open("/dev/null", O_RDWR | O_CLOEXEC), "null",
+				 &options, &t, &err),
+		-ENOTSOCK);
+	assert_non_null(strstr(err.text, "null"));
+	error_clear(&err);
+	assert_int_equal(dev_socket_adopt(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+				 "alone", &options, &t, &err),
+		-ENOTCONN);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	error_clear(&err);
+	assert_int_equal(dev_transport_adopt(ends[0], "board", &options, &t, &err), 0);
+	assert_string_equal(t->name, "board");
+	assert_int_equal(t->ops->write(t, "hello", 5, deadline_in(1000)), 0);
+	assert_int_equal(read(ends[1], buf, sizeof(buf)), 5);
+	assert_int_equal(write(ends[1], "old", 3), 3);
+	t->ops->discard(t);
+	assert_int_equal(t->ops->read(t, buf, sizeof(buf), deadline_in(0)), -ETIMEDOUT);
+	assert_int_equal(write(ends[1], "new", 3), 3);
+	assert_int_equal(t->ops->read(t, buf, sizeof(buf), deadline_in(1000)), 3);
+	assert_memory_equal(buf, "new", 3);
+	assert_int_equal(t->bytes_in, 3);
+	assert_int_equal(t->ops->write(t, much, 4u << 20, deadline_in(0)), -ETIMEDOUT);
+	assert_int_equal(eventfd_write(options.cancel_fd, 1), 0);
+	assert_int_equal(t->ops->read(t, buf, sizeof(buf), DEADLINE_NONE), -ECANCELED);
+	t->finishing = true;
+	close(ends[1]);
+	assert_int_equal(t->ops->read(t, buf, sizeof(buf), DEADLINE_NONE), -ENODEV);
+	assert_int_equal(t->ops->write(t, "x", 1, deadline_in(1000)), -ENODEV); /* no SIGPIPE */
+	dev_transport_free(t);
+	close(options.cancel_fd);
+}
+
+/* The board waits at its prompt, with what its program had in memory. */
+static void test_keep_stopped(void **state)
+{
+	const struct dev_session_options options = {.cancel_fd = -1, .keep_stopped = true};
+	struct dev_session *s = NULL;
+	struct dev_target *t = NULL;
+	struct error err = {0};
+	char buf[16];
+
+	fake_start(&board, &(struct fake_options){.rules = fake_rp2, .state = FAKE_PROGRAM});
+	assert_int_equal(dev_session_open(board.port, &options, &s, &err), 0);
+	assert_int_equal(dev_session_target(s, 0, &t, &err), 0);
+	assert_int_equal(dev_target_read(t, 0, buf, sizeof(buf), &err), 0);
+	if (dev_session_close(s, &err) < 0)
+		fail_msg("%s", err.text);
+	/* A target that outlives its session says so. */
+	assert_int_equal(dev_target_read(t, 0, buf, sizeof(buf), &err), -EIO);
+	dev_target_free(t);
+	fake_stop(&board);
+	assert_int_equal(board.state, FAKE_FRIENDLY);
+	assert_int_equal(board.soft_resets, 0);
+}
+
 static void test_holder(void **state)
 {
 	char name[200], want[32];
@@ -565,6 +658,9 @@ int main(void)
 		cmocka_unit_test(test_known_as_text),
 		cmocka_unit_test(test_hostile_known),
 		cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_adopted_tty),
+		cmocka_unit_test(test_socket),
+		cmocka_unit_test(test_keep_stopped),
 		cmocka_unit_test(test_holder),
 	};
 

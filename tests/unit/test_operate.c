@@ -395,6 +395,7 @@ static void test_format(void **state)
 	expect_flash(0);
 	rig_expect_bytes(r, open, two, sizeof(two)); /* who had it open still reads it */
 	open->opens--;
+	folder_close_scratch(r->a.folder, open);
 	node_release(r->a.folder->nodes, open);
 	rig_expect_charges(r);
 	reattach_volume();
@@ -501,6 +502,36 @@ static void test_restore_over_strangers(void **state)
 		r = &bed.rig;
 		expect_image(r);
 	}
+}
+
+static void ignore_name(void *ctx, const char *name)
+{
+}
+
+/* The journal has all of it before flash changes: a host that dies right then goes on. */
+static void test_replaced_and_killed(void **state)
+{
+	const struct romfs_buffer buffer = {.data = image, .len = SIZE};
+	const struct romfs_source source = romfs_source_buffer(&buffer);
+	_cleanup_(romfs_image_freep) struct romfs_image *parsed = NULL;
+	struct rig *r = *state;
+	struct error err = {0};
+	int fd;
+
+	take_image(r);
+	other_tree(r);
+	fd = memory(image, SIZE);
+	assert_int_equal(romfs_parse(&source, &parsed, &err), 0);
+	assert_int_equal(folder_replace(r->a.folder, parsed->tree, fd, false, ignore_name, NULL,
+				 &err),
+		0);
+	close(fd);
+	expect_image(r);
+	reattach_volume();
+	expect_image(&bed.rig);
+	assert_true(folder_is_staged(bed.rig.a.folder));
+	rig_sync(&bed.rig);
+	expect_flash(4);
 }
 
 /* Nothing of it is done. */
@@ -741,6 +772,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_restore, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_exact, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restore_over_strangers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_replaced_and_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_images, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_busy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cuts, setup, teardown),
