@@ -18,7 +18,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "mount")]
 import rig  # noqa: E402
 import vm  # noqa: E402
 
-USER = "alice"  # sits at the machine
+USER, USER_ID = "alice", 1000  # sits at the machine
 MOUNTS = "/media/romount"
 STATE = "/var/lib/romount"
 # Idle, a folder is there 2 to 4 s after the plug; other tests share the processors.
@@ -115,9 +115,11 @@ class Usb(vm.Plug):
             self.drop()
 
     def wait_for_folder(self, number=0):
-        """Its path. Root may not look into it."""
-        look = ("findmnt -rn -t fuse.romount -o TARGET | grep -E '^%s/[^/]*-%s(-[0-9]+)?/rom%d$'"
-                % (MOUNTS, self.serial[-4:], number))
+        """Its path, when it is the user's. Root may not look into it, and has it until somebody
+        is logged in."""
+        look = (r"findmnt -rn -t fuse.romount -o TARGET,OPTIONS | sed -nE "
+                r"'s,^(%s/[^/]*-%s(-[0-9]+)?/rom%d) .*user_id=%d.*,\1,p' | grep ."
+                % (MOUNTS, self.serial[-4:], number, USER_ID))
         system.until(look + " >/dev/null", "the folder of " + self.serial, APPEARS)
         (path,) = system.run(look).out.split()
         return path
