@@ -290,7 +290,7 @@ def one_at_a_time(case):
 
 def hostile(case):
     """Whatever a board's process does, romountd goes on, and what it tells is harmless."""
-    for how in ("quitter", "dead", "types", "flood", "liar", "nonsense"):
+    for how in ("quitter", "dead", "types", "flood", "deaf", "liar", "nonsense"):
         with case.part(how):
             port = Port(case, "evil")
             daemon = Daemon(case, port, hostile=how)
