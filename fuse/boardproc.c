@@ -172,6 +172,7 @@ static void attach_part(struct part *p, bool ask)
 			.identity = b->o.identity,
 			.only_memory = !ask,
 		},
+		.verify_all = strcmp(b->o.verify, "everything") == 0,
 		.event = b->event,
 		.worker = b->worker,
 		.mountpoint = p->mountpoint,
@@ -574,7 +575,6 @@ static int make_link(struct boardproc *b)
 		.event = b->event,
 		.bus = control_bus(b->control),
 		.name = b->o.port,
-		.everybody = strcmp(b->o.verify, "everything") == 0,
 		.used = on_port_used,
 		.ctx = b,
 	};
