@@ -165,6 +165,7 @@ static void attach_part(struct part *p, bool ask)
 		.gid = b->o.gid,
 		.quiet_ms = b->o.quiet_ms,
 		.idle_ms = b->o.idle_ms,
+		.verify_all = strcmp(b->o.verify, "everything") == 0,
 		.changed = on_changed,
 		.served = on_served,
 		.ended = on_ended,
