@@ -22,6 +22,7 @@ SANITIZERS = {
 }
 # Sanitizers make everything several times slower.
 FEWER_FAULTS = {
+    "ROMOUNT_BOARDS": "6",
     "ROMOUNT_CUTS": "40",
     "ROMOUNT_KILLS": "5",
     "ROMOUNT_LINES": "1",
