@@ -398,21 +398,21 @@ def control_socket(case):
     path = daemon.env["ROMOUNT_SOCKET"]
     mode = stat.S_IMODE(os.stat(path).st_mode)
     rig.equal(mode, 0o666 if ROOT else 0o600, "mode of the socket")
-    raw = hostile.RawClient(path).log_in()
+    caller = hostile.RawClient(path).log_in()
     manager = (b"/org/romount1", b"org.romount1.Manager")
     with case.part("names"):
         for name in BAD_NAMES:
-            error = raw.call(*manager, b"FindBoard", b"s", raw.string(name))
+            error = caller.call(*manager, b"FindBoard", b"s", caller.string(name))
             if not error:
                 raise AssertionError("there is a board named %r" % name)
-        rig.equal(raw.call(*manager, b"FindBoard", b"s", raw.string(b"good")), None, "good")
+        rig.equal(caller.call(*manager, b"FindBoard", b"s", caller.string(b"good")), None, "good")
     with case.part("aliases"):
         for key, value in ((b"alias", b"../x"), (b"alias", b"/etc"), (b"alias", b"a" * 10000),
                            (b"tty", b"../../dev/tty"), (b"tty", b"/" + b"x" * 9000),
                            (b"socket", b"no port")):
-            entry = raw.pad(raw.string(key) + b"\x01s\0", 4) + raw.string(value)
+            entry = caller.pad(caller.string(key) + b"\x01s\0", 4) + caller.string(value)
             body = hostile.struct.pack("<II", len(entry), 0) + entry
-            if not raw.call(*manager, b"AddBoard", b"a{sv}", body):
+            if not caller.call(*manager, b"AddBoard", b"a{sv}", body):
                 raise AssertionError("%r=%r is taken" % (key, value[:30]))
     with case.part("not D-Bus"):
         rng = random.Random(rig.SEED)
@@ -437,7 +437,7 @@ def control_socket(case):
     if ROOT:
         with case.part("another user"):
             other_user(case, daemon)
-    raw.close()
+    caller.close()
     look_at_memory(daemon)
     end(daemon, good)
 
@@ -588,7 +588,8 @@ def unknown_ports(case):
 
 def present_before(case):
     """Boards that are there when romountd starts, and one that comes later."""
-    early, late = Port(case, "early", uid="e661430000000001"), Port(case, "late", uid="e661430000000002")
+    early = Port(case, "early", uid="e661430000000001")
+    late = Port(case, "late", uid="e661430000000002")
     late.unplug()
     daemon, good = start(case, early, late)
     daemon.wait_shown("early")
