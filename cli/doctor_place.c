@@ -66,7 +66,8 @@ bool doctor_is_bad(const struct doctor_report *r)
 /* --- the place --- */
 
 /* False where the path is too long to be one. */
-static bool below(const struct doctor_place *p, char out[PATH_MAX], const char *fmt, va_list ap)
+static format_like(3, 0) bool below(
+	const struct doctor_place *p, char out[PATH_MAX], const char *fmt, va_list ap)
 {
 	int n = snprintf(out, PATH_MAX, "%s", p->root);
 	int m = vsnprintf(out + n, (size_t)(PATH_MAX - n), fmt, ap);

@@ -165,6 +165,7 @@ static void attach_part(struct part *p, bool ask)
 		.gid = b->o.gid,
 		.quiet_ms = b->o.quiet_ms,
 		.idle_ms = b->o.idle_ms,
+		.verify_all = strcmp(b->o.verify, "everything") == 0,
 		.changed = on_changed,
 		.served = on_served,
 		.ended = on_ended,
@@ -202,6 +203,11 @@ bool boardproc_is_attaching(const struct boardproc *b)
 		if (b->parts[i].volume && !b->parts[i].up)
 			return true;
 	return b->looking;
+}
+
+bool boardproc_is_unsure(const struct boardproc *b)
+{
+	return boardproc_is_attaching(b) || !turn_has_come(b->turn);
 }
 
 /* --- the first look --- */
@@ -623,9 +629,7 @@ static void on_order(void *ctx, const struct control_order *order, sd_bus_messag
 	if (order->kind == CONTROL_END) {
 		end_order(b, order, call);
 	} else if (!b->worker || b->ending) {
-		_cleanup_close_ int fd = order->fd;
-
-		control_reply(call, -ENOTCONN, NULL);
+		boardproc_refuse(order, call, -ENOTCONN);
 	} else if (order->kind == CONTROL_ATTACH) {
 		attach_order(b, call);
 	} else if (order->kind == CONTROL_RELEASE) {

@@ -179,15 +179,20 @@ struct delayed {
 	struct delayed *next;
 };
 
+void boardproc_refuse(const struct control_order *order, sd_bus_message *call, int result)
+{
+	if (order->fd >= 0)
+		close(order->fd);
+	control_reply(call, result, NULL);
+}
+
 static void delay(
 	struct boardproc *b, const struct control_order *order, sd_bus_message *call)
 {
 	struct delayed *d = malloc(sizeof(*d)), **at = &b->delayed;
 
 	if (!d) {
-		_cleanup_close_ int fd = order->fd;
-
-		control_reply(call, -ENOMEM, NULL);
+		boardproc_refuse(order, call, -ENOMEM);
 		return;
 	}
 	*d = (struct delayed){*order, sd_bus_message_ref(call), NULL};
@@ -209,7 +214,7 @@ void boardproc_order_delayed(struct boardproc *b)
 {
 	struct delayed *d;
 
-	while (!b->ending && !boardproc_is_attaching(b) && (d = take_delayed(b))) {
+	while (!b->ending && !boardproc_is_unsure(b) && (d = take_delayed(b))) {
 		boardproc_order(b, &d->order, d->call);
 		sd_bus_message_unref(d->call);
 		free(d);
@@ -221,9 +226,7 @@ void boardproc_order_free(struct boardproc *b)
 	struct delayed *d;
 
 	while ((d = take_delayed(b))) {
-		_cleanup_close_ int fd = d->order.fd;
-
-		control_reply(d->call, -ECANCELED, NULL);
+		boardproc_refuse(&d->order, d->call, -ECANCELED);
 		sd_bus_message_unref(d->call);
 		free(d);
 	}
@@ -236,7 +239,7 @@ void boardproc_order(
 	struct part *p;
 	int r;
 
-	if (boardproc_is_attaching(b)) {
+	if (boardproc_is_unsure(b)) {
 		delay(b, order, call);
 		return;
 	}

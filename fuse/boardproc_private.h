@@ -86,12 +86,15 @@ static inline struct port *boardproc_port(const struct boardproc *b)
 /* NULL where the board has no such partition; `err` says so. */
 struct part *boardproc_part(struct boardproc *b, unsigned number, struct error *err);
 bool boardproc_is_attaching(const struct boardproc *b); /* or looking */
+bool boardproc_is_unsure(const struct boardproc *b);	 /* or about to */
 
 /* boardproc_orders.c: what concerns partitions. */
 void boardproc_order(
 	struct boardproc *b, const struct control_order *order, sd_bus_message *call);
 void boardproc_order_delayed(struct boardproc *b); /* something is known now */
 void boardproc_order_free(struct boardproc *b);	   /* what is left is refused */
+/* Answers at once, and closes the order's descriptor. */
+void boardproc_refuse(const struct control_order *order, sd_bus_message *call, int result);
 
 /* boardproc_answer.c: answers when the event at hand has been dealt with, behind a report of
  * what it has changed. */

@@ -22,7 +22,7 @@ static const char *board_state(const struct boardproc *b, bool *any_up)
 		return "starting";
 	if (b->released)
 		return "released";
-	if (boardproc_is_attaching(b))
+	if (boardproc_is_unsure(b))
 		return "asking";
 	if (b->n_parts)
 		return *any_up ? "ready" : waiting ? "waiting" : "failed";

@@ -19,7 +19,7 @@
 /* Released when the variable goes out of scope. A function named NAMEp, which takes a
  * pointer to the variable, does it; DEFINE_CLEANUP makes one from a free function that
  * accepts NULL. */
-#define _cleanup_(f) __attribute__((cleanup(f)))
+#define _cleanup_(f) __attribute__((cleanup(f), unused))
 #define DEFINE_CLEANUP(type, func)                                                       \
 	static inline void func##p(type *p)                                              \
 	{                                                                                \

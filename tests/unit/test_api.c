@@ -126,7 +126,7 @@ static void test_managed_objects(void **state)
 
 static char told[4096]; /* "changed PATH: Name Name\n" ... */
 
-static void tell(const char *fmt, ...)
+static format_like(1, 2) void tell(const char *fmt, ...)
 {
 	size_t len = strlen(told);
 	va_list ap;
