@@ -113,8 +113,14 @@ static int attach(struct board_life *l, const struct board_order *o, struct erro
 	return 0;
 }
 
-static int eject(struct board_life *l, const struct board_order *o)
+static int eject(struct board_life *l, const struct board_order *o, struct error *err)
 {
+	/* That it may be unplugged is said by the one that waits for its end. */
+	if (l->phase == PHASE_ENDING)
+		return error_set(err, -EBUSY,
+			"what is staged for %s is being written already; wait a moment, then "
+			"try again",
+			l->board->name);
 	l->ejected = true;
 	if (l->phase == PHASE_STARTING || l->phase == PHASE_RUNNING) {
 		board_life_begin_end(l, true, EJECT_SECONDS, o->done, o->ctx);
@@ -137,7 +143,7 @@ int board_order(struct board *b, const struct board_order *order, struct error *
 	case ORDER_ATTACH:
 		return attach(l, order, err);
 	case ORDER_EJECT:
-		return eject(l, order);
+		return eject(l, order, err);
 	default:
 		return l->phase == PHASE_RUNNING && l->link ? pass_on(l, order, err)
 							    : is_not_running(b, err);

@@ -13,8 +13,9 @@
 #define PING_SLACK_USEC 1000000u /* timers of all boards may go off together */
 #define PINGS_UNANSWERED 3u
 #define CALLS_MAX 64u
-/* Between two pings; ten a second and partition are promised. */
-#define SIGNALS_MAX 20000u
+/* Between two pings; ten signals a second and partition are promised. */
+#define MESSAGES_MAX 20000u
+#define UNREAD_MAX 256u /* pings, orders and answers that it does not fetch */
 #define LAST_WORDS_MAX 1000u
 
 struct call {
@@ -31,7 +32,7 @@ struct hostlink {
 	struct call *calls;
 	unsigned n_calls;
 	sd_event_source *pinger;
-	unsigned unanswered, signals;
+	unsigned unanswered, messages;
 	bool speaks, is_hung;
 };
 
@@ -76,21 +77,12 @@ static void hung(struct hostlink *l, const char *why)
 	l->hooks.hung(l->hooks.ctx, why);
 }
 
-static bool count_signal(struct hostlink *l)
-{
-	if (++l->signals > SIGNALS_MAX)
-		hung(l, "floods romountd with messages");
-	return !l->is_hung;
-}
-
 static int on_board(sd_bus_message *m, void *data, sd_bus_error *error)
 {
 	struct hostlink *l = data;
 	struct told_board told = {0};
 
 	(void)error;
-	if (!count_signal(l))
-		return 0;
 	if (wire_read(m, board_fields, ARRAY_SIZE(board_fields), &told, NULL, NULL) == 0)
 		l->hooks.told_board(l->hooks.ctx, &told);
 	else
@@ -106,8 +98,6 @@ static int on_partition(sd_bus_message *m, void *data, sd_bus_error *error)
 	uint32_t number;
 
 	(void)error;
-	if (!count_signal(l))
-		return 0;
 	if (sd_bus_message_read(m, "u", &number) < 0) {
 		hung(l, "sends what is no message of its kind");
 		return 0;
@@ -137,14 +127,22 @@ static int on_disconnected(sd_bus_message *m, void *data, sd_bus_error *error)
 	return 1;
 }
 
-/* What is sent while it still says who it is arrives together with the end of that, which
- * sd-bus does not notice, and where it takes no descriptors. */
+/* Before anything else is done with a message. 1: nothing else shall be. */
 static int on_message(sd_bus_message *m, void *data, sd_bus_error *error)
 {
 	struct hostlink *l = data;
+	uint64_t unread = 0;
 
 	(void)m;
 	(void)error;
+	if (++l->messages > MESSAGES_MAX)
+		hung(l, "floods romountd with messages");
+	else if (sd_bus_get_n_queued_write(l->bus, &unread) < 0 || unread > UNREAD_MAX)
+		hung(l, "does not read what it asked for");
+	if (l->is_hung)
+		return 1;
+	/* What is sent while it still says who it is arrives together with the end of that,
+	 * which sd-bus does not notice, and where it takes no descriptors. */
 	if (!l->speaks) {
 		l->speaks = true;
 		l->hooks.speaks(l->hooks.ctx);
@@ -230,7 +228,7 @@ static int on_ping_time(sd_event_source *s, uint64_t usec, void *data)
 		return 0;
 	}
 	l->unanswered++;
-	l->signals = 0;
+	l->messages = 0;
 	r = sd_bus_call_method_async(l->bus, NULL, NULL, BUS_CONTROL_PATH,
 		"org.freedesktop.DBus.Peer", "Ping", on_pong, l, "");
 	if (r >= 0)

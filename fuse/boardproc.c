@@ -45,6 +45,14 @@ struct part *boardproc_part(struct boardproc *b, unsigned number, struct error *
 	return NULL;
 }
 
+/* romountd cannot see that somebody else has unmounted it. */
+static void unmount(struct part *p)
+{
+	if (p->mounted && !p->b->ending)
+		control_unmount(p->b->control, p->number);
+	p->mounted = false;
+}
+
 static void on_changed(void *ctx)
 {
 	const struct part *p = ctx;
@@ -66,6 +74,8 @@ static void on_ended(void *ctx, int result)
 
 	(void)result; /* the volume has told the log */
 	volume_save_status(p->volume);
+	if (!p->mounting && !volume_is_served(p->volume))
+		unmount(p);
 	p->ended = p->b->ending;
 	boardproc_report(p->b);
 	end_if_done(p->b);
@@ -83,8 +93,10 @@ static void on_mounted(void *ctx, int result, const char *text)
 		result = volume_serve(p->volume, result, &p->err);
 	else
 		(void)!error_set(&p->err, result, "the folder cannot be shown: %s", text);
-	if (p->err.code)
+	if (p->err.code) {
 		log_to(&p->b->log, LOG_ERR, "rom%u: %s", p->number, p->err.text);
+		unmount(p);
+	}
 	boardproc_report(p->b);
 }
 
@@ -94,6 +106,8 @@ static void mount(struct part *p)
 
 	if (p->mounting || volume_is_served(p->volume))
 		return;
+	unmount(p);
+	p->mounted = true;
 	r = control_mount(p->b->control, p->number, on_mounted, p, &p->mounting);
 	if (r < 0)
 		on_mounted(p, r, strerror(-r));
@@ -158,6 +172,7 @@ static void attach_part(struct part *p, bool ask)
 			.identity = b->o.identity,
 			.only_memory = !ask,
 		},
+		.verify_all = strcmp(b->o.verify, "everything") == 0,
 		.event = b->event,
 		.worker = b->worker,
 		.mountpoint = p->mountpoint,
@@ -566,7 +581,6 @@ static int make_link(struct boardproc *b)
 		.event = b->event,
 		.bus = control_bus(b->control),
 		.name = b->o.port,
-		.everybody = strcmp(b->o.verify, "everything") == 0,
 		.used = on_port_used,
 		.ctx = b,
 	};

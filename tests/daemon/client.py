@@ -6,6 +6,7 @@ on flash."""
 import json
 import os
 import shutil
+import subprocess
 
 from daemonrig import SLOW, Daemon, Port, finish, rig, wait_for
 
@@ -179,6 +180,21 @@ def release_attach(case):
     finish(daemon)
 
 
+def ejected_twice(case):
+    """Only what is on flash is said to be: who ejects a board a second time has to wait."""
+    port = Port(case, "pico", "block:512K", speed=400000)
+    daemon = Daemon(case, port, config=SLOW)
+    want = {"a.bin": put(daemon.wait_shown("pico"), "a.bin", "a", 200000)}
+    romount = Client(daemon)
+    with subprocess.Popen([rig.ROMOUNT, "eject", "pico"], env=romount.env,
+                          stdin=subprocess.DEVNULL) as first:
+        wait_for(lambda: romount.board("pico")["partitions"][0]["job"] == "commit", "a commit")
+        romount.fails("eject", "pico", code=5, saying="being written already")
+        rig.equal(first.wait(rig.WAIT), 0, "exit code of the first")
+    port.partition().must_show(want)
+    finish(daemon)
+
+
 def away(case):
     """A board that was unplugged is listed while something waits for it."""
     port, daemon, romount = start(case, config=SLOW)
@@ -212,4 +228,4 @@ def added(case):
     finish(daemon)
 
 
-CASES = [everyday, save_restore, deploy, format_compact, release_attach, away, added]
+CASES = [everyday, save_restore, deploy, format_compact, release_attach, ejected_twice, away, added]

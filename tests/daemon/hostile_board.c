@@ -108,6 +108,17 @@ static void flood(sd_bus *bus)
 	}
 }
 
+/* Asks without listening. */
+static void deaf(sd_bus *bus)
+{
+	for (;;) {
+		for (uint32_t i = 0; i < 100; i++)
+			ask(bus, "PortHolder", "", 0);
+		if (sd_bus_flush(bus) < 0)
+			exit(5);
+	}
+}
+
 static void misbehave(sd_bus *bus, const char *how)
 {
 	if (strcmp(how, "liar") == 0)
@@ -116,6 +127,8 @@ static void misbehave(sd_bus *bus, const char *how)
 		wrong_types(bus);
 	else if (strcmp(how, "flood") == 0)
 		flood(bus);
+	else if (strcmp(how, "deaf") == 0)
+		deaf(bus);
 	else if (strcmp(how, "dead") == 0)
 		abort();
 }
