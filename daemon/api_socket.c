@@ -18,6 +18,7 @@
 #define CLIENTS_MAX 256u
 #define USER_CLIENTS_MAX 32u
 #define ANSWERS_MAX 16u /* that wait for the client, until nothing more is read from it */
+#define MESSAGE_MAX (64u << 10) /* bytes */
 #define RETRY_USEC 1000000u
 
 struct client {
@@ -82,6 +83,7 @@ static int connect_bus(struct client *c, int fd)
 	_cleanup_close_ int output = fd, input = -1;
 	const struct intake_options intake = {.event = c->peer.api->options.event,
 		.fd = fd,
+		.message_max = MESSAGE_MAX,
 		.wanted = is_wanted,
 		.broken = on_broken,
 		.ctx = c};

@@ -8,6 +8,7 @@
 
 #include "bus/names.h"
 #include "bus/wire.h"
+#include "daemon/intake.h"
 
 #define PING_USEC (15u * 1000000u)
 #define PING_SLACK_USEC 1000000u /* timers of all boards may go off together */
@@ -16,7 +17,9 @@
 /* Between two pings; ten signals a second and partition are promised. */
 #define MESSAGES_MAX 20000u
 #define UNREAD_MAX 256u /* pings, orders and answers that it does not fetch */
-#define LAST_WORDS_MAX 1000u
+/* Bytes; the answer to Layout is the longest, with an extent and a path for each file. */
+#define MESSAGE_MAX (8u << 20)
+#define LAST_WORDS_MAX 4000u /* steps, four for a message */
 
 struct call {
 	struct call *next;
@@ -28,6 +31,7 @@ struct call {
 
 struct hostlink {
 	sd_bus *bus;
+	struct intake *intake;
 	struct hostlink_hooks hooks;
 	struct call *calls;
 	unsigned n_calls;
@@ -266,19 +270,41 @@ static int attach(struct hostlink *l, sd_event *event)
 	return r;
 }
 
+/* Messages only when who they come from is settled, see intake.h. */
+static bool is_wanted(void *ctx, bool message)
+{
+	const struct hostlink *l = ctx;
+
+	return !l->is_hung && (!message || sd_bus_is_ready(l->bus) > 0);
+}
+
+static void on_broken(void *ctx)
+{
+	hung(ctx, "breaks off, or sends more than a message can have");
+}
+
 static int start(struct hostlink *l, sd_event *event, int fd)
 {
+	_cleanup_close_ int output = fd, input = -1;
+	const struct intake_options intake = {.event = event,
+		.fd = fd,
+		.message_max = MESSAGE_MAX,
+		.wanted = is_wanted,
+		.broken = on_broken,
+		.ctx = l};
 	sd_id128_t id;
 	int r = sd_id128_randomize(&id);
 
 	if (r >= 0)
 		r = sd_bus_new(&l->bus);
 	if (r >= 0)
-		r = sd_bus_set_fd(l->bus, fd, fd);
-	if (r < 0) {
-		close(fd);
+		r = intake_new(&intake, &input, &l->intake);
+	if (r >= 0)
+		r = sd_bus_set_fd(l->bus, input, output);
+	if (r < 0)
 		return r;
-	}
+	TAKE_FD(input);
+	TAKE_FD(output);
 	r = sd_bus_set_server(l->bus, true, id);
 	if (r >= 0)
 		r = sd_bus_set_trusted(l->bus, true);
@@ -312,7 +338,8 @@ void hostlink_drain(struct hostlink *l)
 {
 	unsigned n = 0;
 
-	while (n++ < LAST_WORDS_MAX && sd_bus_process(l->bus, NULL) > 0)
+	while (n++ < LAST_WORDS_MAX &&
+		(sd_bus_process(l->bus, NULL) > 0 || intake_step(l->intake) > 0))
 		;
 }
 
@@ -340,6 +367,7 @@ void hostlink_free(struct hostlink *l)
 		done(ctx, -ENODEV, BUS_ERROR_GONE, "the board has gone meanwhile", NULL);
 	}
 	sd_event_source_disable_unref(l->pinger);
+	intake_free(l->intake);
 	sd_bus_close_unref(l->bus);
 	free(l);
 }

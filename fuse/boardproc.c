@@ -172,7 +172,6 @@ static void attach_part(struct part *p, bool ask)
 			.identity = b->o.identity,
 			.only_memory = !ask,
 		},
-		.verify_all = strcmp(b->o.verify, "everything") == 0,
 		.event = b->event,
 		.worker = b->worker,
 		.mountpoint = p->mountpoint,

@@ -119,6 +119,21 @@ static void deaf(sd_bus *bus)
 	}
 }
 
+/* One message that never seems to end. */
+static void endless(sd_bus *bus)
+{
+	size_t size = 100 << 20;
+	char *text = malloc(size + 1);
+
+	if (!text)
+		exit(4);
+	memset(text, 'x', size);
+	text[size] = '\0';
+	signal_board(bus, "ready", text);
+	if (sd_bus_flush(bus) < 0)
+		exit(5);
+}
+
 static void misbehave(sd_bus *bus, const char *how)
 {
 	if (strcmp(how, "liar") == 0)
@@ -129,6 +144,8 @@ static void misbehave(sd_bus *bus, const char *how)
 		flood(bus);
 	else if (strcmp(how, "deaf") == 0)
 		deaf(bus);
+	else if (strcmp(how, "endless") == 0)
+		endless(bus);
 	else if (strcmp(how, "dead") == 0)
 		abort();
 }
