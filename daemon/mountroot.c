@@ -238,18 +238,60 @@ void mount_root_drain(struct mount_root *r, void (*idle)(void *ctx), void *ctx)
 	check_drained(r);
 }
 
+static void closedirp(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+static bool is_rom(const char *name)
+{
+	size_t n = strspn(name + MIN(strlen(name), 3u), "0123456789");
+
+	return strncmp(name, "rom", 3) == 0 && n > 0 && n <= 2 && name[3 + n] == '\0';
+}
+
+static bool holds_mount_points(int fd)
+{
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(closedirp) DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *e;
+
+	if (!dir) {
+		closep(&copy);
+		return true;
+	}
+	while ((e = readdir(dir)))
+		if (is_rom(e->d_name))
+			return true;
+	return false;
+}
+
+/* While the system goes down nothing can be unmounted any more, and mount points stay. By the
+ * mark, which goes last, the next romountd knows that they are ours. */
+static int remove_dir(const struct mount_dir *d)
+{
+	unlinkat(d->fd, MOUNT_STATUS_FILE, 0);
+	if (holds_mount_points(d->fd))
+		return -EBUSY;
+	unlinkat(d->fd, MOUNT_BOARD_FILE, 0);
+	if (unlinkat(d->root->fd, d->name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
 static void remove_released(struct mount_dir *d)
 {
 	struct mount_root *root = d->root;
 	unsigned i;
+	int r;
 
 	for (i = 0; i < d->n_points; i++)
 		if (!mountpoint_is_idle(d->points[i]))
 			return;
-	unlinkat(d->fd, MOUNT_BOARD_FILE, 0);
-	unlinkat(d->fd, MOUNT_STATUS_FILE, 0);
-	if (unlinkat(root->fd, d->name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		log_to(root->log, LOG_NOTICE, "%s stays: %s", d->path, strerror(errno));
+	r = remove_dir(d);
+	if (r < 0)
+		log_to(root->log, LOG_NOTICE, "%s stays: %s", d->path, strerror(-r));
 	dir_free(d);
 	check_drained(root);
 }
@@ -314,12 +356,6 @@ int mount_dir_point(struct mount_dir *d, unsigned number, struct mountpoint **ou
 		return r;
 	*out = d->points[d->n_points++];
 	return 0;
-}
-
-static void closedirp(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
 }
 
 /* Opens what is there; a mount point is not even looked at, which might wait for its server. */
@@ -388,13 +424,6 @@ int mount_dir_claim(struct mount_root *r, const char *name, struct mount_dir **o
 }
 
 /* --- what an earlier daemon has left --- */
-
-static bool is_rom(const char *name)
-{
-	size_t n = strspn(name + MIN(strlen(name), 3u), "0123456789");
-
-	return strncmp(name, "rom", 3) == 0 && n > 0 && n <= 2 && name[3 + n] == '\0';
-}
 
 static bool is_ours(const char *name)
 {
