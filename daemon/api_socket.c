@@ -210,7 +210,8 @@ static int choose_path(struct api_socket *s, struct error *err)
 		n = snprintf(s->path, sizeof(s->path), "%s/" USER_SOCKET, runtime);
 	else
 		return error_set(err, -ENOENT,
-			"XDG_RUNTIME_DIR is not set: there is no place for the private socket");
+			"XDG_RUNTIME_DIR is not set: there is no place for the private socket; "
+			"set it, or name a socket in ROMOUNT_SOCKET");
 	if (n < 0 || (size_t)n >= sizeof(s->path))
 		return error_set(
 			err, -ENAMETOOLONG, "the path of the private socket is too long");

@@ -113,21 +113,38 @@ static int attach(struct board_life *l, const struct board_order *o, struct erro
 	return 0;
 }
 
+void board_life_answer_ejects(
+	struct board_life *l, int result, const char *error_name, const char *text)
+{
+	struct eject_waiter waiters[EJECTS_MAX];
+	unsigned n = l->n_ejects;
+
+	memcpy(waiters, l->ejects, sizeof(waiters));
+	l->n_ejects = 0;
+	for (unsigned i = 0; i < n; i++)
+		waiters[i].done(waiters[i].ctx, result, error_name, text, NULL);
+}
+
+static void on_ended(
+	void *ctx, int result, const char *error_name, const char *text, sd_bus_message *reply)
+{
+	(void)reply;
+	/* -ENODEV is its way to go without a word. */
+	if (result < 0 && result != -ENODEV)
+		board_life_answer_ejects(ctx, result, error_name, text);
+	/* Else when its process and its folders are gone, and what waits is known. */
+}
+
 static int eject(struct board_life *l, const struct board_order *o, struct error *err)
 {
-	/* That it may be unplugged is said by the one that waits for its end. */
-	if (l->phase == PHASE_ENDING)
-		return error_set(err, -EBUSY,
-			"what is staged for %s is being written already; wait a moment, then "
-			"try again",
-			l->board->name);
+	if (l->n_ejects == EJECTS_MAX)
+		return error_set(err, -EBUSY, "%s is being ejected already", l->board->name);
+	l->ejects[l->n_ejects++] = (struct eject_waiter){.done = o->done, .ctx = o->ctx};
 	l->ejected = true;
-	if (l->phase == PHASE_STARTING || l->phase == PHASE_RUNNING) {
-		board_life_begin_end(l, true, EJECT_SECONDS, o->done, o->ctx);
-		return 0;
-	}
-	board_life_step(l);
-	o->done(o->ctx, 0, NULL, "", NULL);
+	if (l->phase == PHASE_STARTING || l->phase == PHASE_RUNNING)
+		board_life_begin_end(l, true, EJECT_SECONDS, on_ended, l);
+	else
+		board_life_step(l); /* in PHASE_ENDING: it goes on when that is over */
 	return 0;
 }
 

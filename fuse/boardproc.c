@@ -24,7 +24,12 @@ static void write_log(void *data, int level, const char *text)
 {
 	const struct boardproc *b = data;
 	char line[800];
-	int n = snprintf(line, sizeof(line) - 1, "<%d>%s%s%s", level, b->o.name,
+	char head[24] = "romount-board: ";
+	int n;
+
+	if (getenv("JOURNAL_STREAM"))
+		snprintf(head, sizeof(head), "<%d>", level);
+	n = snprintf(line, sizeof(line) - 1, "%s%s%s%s", head, b->o.name,
 		b->o.name[0] ? ": " : "", text);
 
 	n = MIN(n, (int)sizeof(line) - 2);

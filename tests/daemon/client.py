@@ -6,7 +6,7 @@ on flash."""
 import json
 import os
 import shutil
-import subprocess
+import threading
 
 from daemonrig import SLOW, Daemon, Port, finish, rig, wait_for
 
@@ -180,18 +180,30 @@ def release_attach(case):
     finish(daemon)
 
 
-def ejected_twice(case):
-    """Only what is on flash is said to be: who ejects a board a second time has to wait."""
-    port = Port(case, "pico", "block:512K", speed=400000)
-    daemon = Daemon(case, port, config=SLOW)
-    want = {"a.bin": put(daemon.wait_shown("pico"), "a.bin", "a", 200000)}
-    romount = Client(daemon)
-    with subprocess.Popen([rig.ROMOUNT, "eject", "pico"], env=romount.env,
-                          stdin=subprocess.DEVNULL) as first:
-        wait_for(lambda: romount.board("pico")["partitions"][0]["job"] == "commit", "a commit")
-        romount.fails("eject", "pico", code=5, saying="being written already")
-        rig.equal(first.wait(rig.WAIT), 0, "exit code of the first")
+def eject(case):
+    """Who is told that a board may be unplugged is told so when all of it is on flash, also
+    where two ask for it; then nothing waits for it, and `sync` of all boards has no complaint."""
+    port, daemon, romount = start(case, "block:1M", config=SLOW)
+    want = {"a.bin": put(daemon.folder("pico"), "a.bin", "a", 500000)}
+    seen = []
+
+    def ask():
+        romount.run("eject", "pico")
+        seen.append(romount.board("pico"))
+
+    romount.run("info", os.path.dirname(daemon.folder("pico")))
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
     port.partition().must_show(want)
+    for board in seen:
+        part = board["partitions"][0]
+        rig.equal([board["state"], board["directory"], part["pending_files"], part["pending"],
+                   part["mount"], part["error"]], ["released", "", 0, 0, "", ""], "after eject")
+    rig.equal(len(seen), 2, "answers")
+    rig.equal(romount.run("sync").stdout, "no board is there\n", "sync says")
     finish(daemon)
 
 
@@ -228,4 +240,4 @@ def added(case):
     finish(daemon)
 
 
-CASES = [everyday, save_restore, deploy, format_compact, release_attach, ejected_twice, away, added]
+CASES = [everyday, save_restore, deploy, format_compact, release_attach, eject, away, added]
