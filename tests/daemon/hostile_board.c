@@ -57,7 +57,7 @@ static void ask(sd_bus *bus, const char *method, const char *types, uint64_t val
 	else if (strcmp(types, "u") == 0)
 		must(sd_bus_message_append(m, "u", (uint32_t)value), method);
 	else if (strcmp(types, "s") == 0)
-		must(sd_bus_message_append(m, "s", RED + 6), method);
+		must(sd_bus_message_append(m, "s", &RED[6]), method);
 	must(sd_bus_call_async(bus, NULL, m, ignore, NULL, 0), method);
 	sd_bus_message_unref(m);
 }
