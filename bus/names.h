@@ -19,6 +19,9 @@
 #define BUS_HOST "org.romount1.Host"
 #define BUS_ALL_PARTITIONS 0xffffffffu
 
+/* In the folder of every board. */
+#define BUS_BOARD_FILE "BOARD.txt"
+
 #define BUS_ERROR_FAILED "org.romount1.Error.Failed"
 #define BUS_ERROR_BUSY "org.romount1.Error.Busy"
 #define BUS_ERROR_GONE "org.romount1.Error.Gone"

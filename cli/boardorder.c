@@ -6,6 +6,7 @@
 #include <json-c/json.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "bus/names.h"
 #include "cli/json.h"
@@ -162,6 +163,12 @@ static bool is_new_port(const struct boardorder *b)
 	       (!strchr(b->word, '/') && strchr(b->word, ':'));
 }
 
+static bool is_missing_port(const struct boardorder *b)
+{
+	return b->command == &cmd_attach_command && !b->client.host && b->word &&
+	       strchr(b->word, '/') && access(b->word, F_OK) < 0;
+}
+
 /* --- the commands -------------------------------------------------------------------- */
 
 static int run(const struct boardorder *b)
@@ -178,6 +185,11 @@ static int run(const struct boardorder *b)
 	} else if (r == 0) {
 		r = b->of_partition ? pick_partition(c, b->word, &p, &err)
 				    : pick_board(c, b->word, &p, &err);
+		if (r == CLIENT_NO_BOARD && is_missing_port(b)) {
+			error_clear(&err);
+			r = error_set(&err, r, "there is no port %s, and no board of that name",
+				b->word);
+		}
 		if (r == 0)
 			r = order(b, c, &p, &err);
 	}

@@ -55,7 +55,7 @@ void doctor_check_daemon(const struct boards *boards, const char *scopes, const 
 	if (!boards) {
 		doctor_advise(doctor_find(r, "romountd", DOCTOR_BAD, "%s", why),
 			"sudo systemctl enable --now romountd; for yourself alone, without root: "
-			"systemctl --user enable --now romountd");
+			"systemctl --user enable --now romountd, or 'romountd --user &'");
 		return;
 	}
 	doctor_find(r, "romountd", DOCTOR_OK, "%s romountd runs, with %zu board%s", scopes,

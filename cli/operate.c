@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "bus/names.h"
+#include "bus/words.h"
 #include "cli/json.h"
 #include "cli/progress.h"
-#include "cli/show.h"
 
 /* A daemon takes so many of one client at once; more would be of no use to it. */
 #define FLYING_MAX 16u
@@ -92,7 +92,7 @@ static void on_changed(void *ctx, struct boards_board *board, struct boards_part
 			total += at->total;
 		}
 	if (job)
-		progress_show(op->progress, show_verb(job), done, total);
+		progress_show(op->progress, bus_job_verb(job), done, total);
 }
 
 /* --- running ------------------------------------------------------------------------ */

@@ -6,37 +6,25 @@
 #include <json-c/json.h>
 #include <string.h>
 
+#include "bus/words.h"
 #include "cli/json.h"
 
 /* --- words -------------------------------------------------------------------------- */
 
-const char *show_verb(const char *job)
+/* Looking where things stand is what who asks for the state does itself. */
+bool show_has_job(const struct boards_partition *p)
 {
-	static const struct {
-		const char *job, *verb;
-	} verbs[] = {
-		{"commit", "writing"},
-		{"save", "reading"},
-		{"restore", "writing"},
-		{"verify", "verifying"},
-		{"format", "formatting"},
-		{"compact", "tidying up"},
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		if (!strcmp(verbs[i].job, job))
-			return verbs[i].verb;
-	return job;
+	return p && *p->job && strcmp(p->job, "layout") != 0;
 }
 
 const char *show_state(const struct boards_board *b, const struct boards_partition *p,
 	char *buf, size_t cap)
 {
-	if (p && *p->job && p->total)
-		snprintf(buf, cap, "%s %u %%", show_verb(p->job),
+	if (show_has_job(p) && p->total)
+		snprintf(buf, cap, "%s %u %%", bus_job_verb(p->job),
 			(unsigned)((double)MIN(p->done, p->total) * 100 / (double)p->total));
-	else if (p && *p->job)
-		snprintf(buf, cap, "%s", show_verb(p->job));
+	else if (show_has_job(p))
+		snprintf(buf, cap, "%s", bus_job_verb(p->job));
 	else if (!p || !b->present || (strcmp(b->state, "ready") != 0 && *b->state))
 		snprintf(buf, cap, "%s", b->state);
 	else
@@ -51,7 +39,7 @@ enum ui_style show_state_style(
 		return UI_BAD;
 	if (!b->present)
 		return UI_DIM;
-	if (p && !*p->job && !strcmp(p->state, "on flash") && !strcmp(b->state, "ready"))
+	if (p && !show_has_job(p) && !strcmp(p->state, "on flash") && !strcmp(b->state, "ready"))
 		return UI_GOOD;
 	return UI_BOLD;
 }
@@ -129,7 +117,8 @@ static void print_errors(const struct boards *boards, FILE *to)
 		if (*b->error)
 			fprintf(to, "\n%s: %s\n", b->name, b->error);
 		for (size_t k = 0; k < b->n_partitions; k++)
-			if (*b->partitions[k]->error)
+			if (*b->partitions[k]->error &&
+				strcmp(b->partitions[k]->error, b->error) != 0)
 				fprintf(to, "\n%s:%u: %s\n", b->name,
 					b->partitions[k]->number, b->partitions[k]->error);
 	}

@@ -5,8 +5,8 @@
 #include "cli/client.h"
 #include "cli/ui.h"
 
-/* "writing" for the job "commit", and so on. */
-const char *show_verb(const char *job);
+/* Something runs that is worth a word; `p` may be NULL. */
+bool show_has_job(const struct boards_partition *p);
 /* "on flash", "writing 40 %", "staged", "absent": of a partition, or of a board that shows
  * none (`p` NULL). */
 const char *show_state(const struct boards_board *b, const struct boards_partition *p,

@@ -2,6 +2,7 @@
 /* `romount sync`: waits until everything is on flash, and verified there. */
 #include <errno.h>
 #include <getopt.h>
+#include <string.h>
 
 #include "cli/operate.h"
 #include "cli/pick.h"
@@ -27,14 +28,25 @@ static int add(struct sync *s, const struct pick *p, struct error *err)
 			    : order_board(s->c, p->board, "Sync", o, err);
 }
 
-/* Boards that are away are no part of "all": nobody could wait for them. */
+/* It has let go of everything, and has no folder. */
+static bool is_ejected(const struct boards_board *b)
+{
+	bool waits = false;
+
+	for (size_t i = 0; i < b->n_partitions; i++)
+		waits |= b->partitions[i]->pending || b->partitions[i]->pending_files;
+	return !waits && !*b->directory && !strcmp(b->state, "released");
+}
+
+/* Boards that are away are no part of "all": nobody could wait for them. Nor are those that
+ * were ejected, unless something waits for them still. */
 static int add_all(struct sync *s, struct error *err)
 {
 	const struct boards *boards = client_boards(s->c);
 	int r = 0;
 
 	for (size_t i = 0; i < boards->n && r == 0; i++)
-		if (boards->list[i]->present)
+		if (boards->list[i]->present && !is_ejected(boards->list[i]))
 			r = add(s, &(struct pick){.board = boards->list[i]}, err);
 	return r;
 }

@@ -2,21 +2,35 @@
 #include "cli/throughdaemon.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "bus/names.h"
 #include "cli/confirm.h"
 #include "cli/operate.h"
 
-/* Files and folders are what they are; a port may be the daemon's, and so may a word that is
- * no path. */
+/* As the folder of a whole board has. */
+static bool has_board_file(const char *dir)
+{
+	char path[PATH_MAX];
+	int n = snprintf(path, sizeof(path), "%s/%s", dir, BUS_BOARD_FILE);
+
+	return n > 0 && (size_t)n < sizeof(path) && access(path, F_OK) == 0;
+}
+
+/* Files and folders are what they are, but for a board's own folder; a port may be the
+ * daemon's, and so may a word that is no path. */
 static bool may_be_board(const char *word)
 {
 	struct stat st;
 
 	if (!word || stat(word, &st) < 0)
 		return !word || strncmp(word, "./", 2) != 0;
-	return S_ISCHR(st.st_mode) || !strchr(word, '/');
+	return S_ISCHR(st.st_mode) || !strchr(word, '/') ||
+	       (S_ISDIR(st.st_mode) && has_board_file(word));
 }
 
 static bool is_there(const char *word)

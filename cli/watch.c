@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "bus/words.h"
 #include "cli/json.h"
 #include "cli/show.h"
 
@@ -64,8 +65,8 @@ static char *describe(const struct boards_board *b, const struct boards_partitio
 	char state[64], pending[64] = "", *text;
 	const char *error = p ? p->error : b->error, *mount = p ? p->mount : "";
 
-	if (p && *p->job)
-		snprintf(state, sizeof(state), "%s", show_verb(p->job));
+	if (show_has_job(p))
+		snprintf(state, sizeof(state), "%s", bus_job_verb(p->job));
 	else
 		show_state(b, p, state, sizeof(state));
 	if (p)

@@ -18,6 +18,7 @@
 #define CLIENTS_MAX 256u
 #define USER_CLIENTS_MAX 32u
 #define ANSWERS_MAX 16u /* that wait for the client, until nothing more is read from it */
+#define MESSAGE_MAX (64u << 10) /* bytes */
 #define RETRY_USEC 1000000u
 
 struct client {
@@ -82,6 +83,7 @@ static int connect_bus(struct client *c, int fd)
 	_cleanup_close_ int output = fd, input = -1;
 	const struct intake_options intake = {.event = c->peer.api->options.event,
 		.fd = fd,
+		.message_max = MESSAGE_MAX,
 		.wanted = is_wanted,
 		.broken = on_broken,
 		.ctx = c};
@@ -208,7 +210,8 @@ static int choose_path(struct api_socket *s, struct error *err)
 		n = snprintf(s->path, sizeof(s->path), "%s/" USER_SOCKET, runtime);
 	else
 		return error_set(err, -ENOENT,
-			"XDG_RUNTIME_DIR is not set: there is no place for the private socket");
+			"XDG_RUNTIME_DIR is not set: there is no place for the private socket; "
+			"set it, or name a socket in ROMOUNT_SOCKET");
 	if (n < 0 || (size_t)n >= sizeof(s->path))
 		return error_set(
 			err, -ENAMETOOLONG, "the path of the private socket is too long");

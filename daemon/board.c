@@ -150,7 +150,10 @@ static void on_gone(struct board_life *l, const char *why)
 
 static void on_process_gone(void *ctx, const char *why)
 {
-	on_gone(ctx, why);
+	struct board_life *l = ctx;
+
+	/* Why it was killed says more than that it was. */
+	on_gone(l, l->killed && l->gone_why[0] ? l->gone_why : why);
 }
 
 static int on_gone_later(sd_event_source *s, void *data)
@@ -180,6 +183,7 @@ static void kill_process(struct board_life *l, const char *why)
 		return;
 	}
 	l->killed = true;
+	snprintf(l->gone_why, sizeof(l->gone_why), "%s", why);
 	set_timer(l, DETACH_USEC);
 }
 
@@ -198,6 +202,15 @@ void board_life_closed(struct board_life *l, const char *why)
 }
 
 /* --- starting --- */
+
+/* Who waits for that still has waited for nothing. */
+static void not_ejected(struct board_life *l, const char *why)
+{
+	char text[200];
+
+	snprintf(text, sizeof(text), "%s was not ejected: %s", l->board->name, why);
+	board_life_answer_ejects(l, -ENODEV, wire_error_name(-ENODEV), text);
+}
 
 static void on_linked(void *ctx, int fd)
 {
@@ -223,6 +236,7 @@ static void start(struct board_life *l)
 	struct board *b = l->board;
 	struct error err = {0};
 
+	not_ejected(l, "it was attached again meanwhile");
 	l->env->owner(l->env->ctx, &b->place.policy, &b->owner, &b->group);
 	if (process_start(l->env->launcher, &hooks, &l->process, &err) < 0) {
 		log_to(l->env->log, LOG_ERR, "%s: %s", b->name, err.text);
@@ -317,6 +331,43 @@ static void rest_absent(struct board_life *l)
 	board_life_set_state(l, "absent", "");
 }
 
+/* Its process has gone without a last word: what still waits is on the disk. */
+static void rest_ejected(struct board_life *l)
+{
+	struct board *b = l->board;
+	struct board staged = {0};
+	_cleanup_close_ int fd = -1;
+	char text[200] = "";
+	unsigned waiting = 0;
+
+	if (store_open_board(l->env->store, b->ident, false, &fd, NULL) == 0)
+		store_read_staged(fd, &staged);
+	for (unsigned i = 0; i < b->n_partitions; i++) {
+		struct board_partition *p = &b->partitions[i];
+		const struct board_partition *s = registry_partition(&staged, p->number);
+
+		if (p->pending == 0 && p->pending_files == 0)
+			continue;
+		p->pending = s ? s->pending : 0;
+		p->pending_files = s ? s->pending_files : 0;
+		waiting += p->pending_files ? p->pending_files : p->pending > 0;
+		if (!s) {
+			snprintf(p->state, sizeof(p->state), "on flash");
+			p->error[0] = '\0';
+		}
+		registry_partition_changed(l->env->registry, b, p);
+	}
+	board_life_set_state(l, "released", "");
+	if (waiting)
+		snprintf(text, sizeof(text),
+			"%s was let go, but %u file%s wait%s for it, safe on this computer: "
+			"'romount attach %s' writes what waits",
+			b->name, waiting, waiting == 1 ? "" : "s", waiting == 1 ? "s" : "",
+			b->name);
+	board_life_answer_ejects(
+		l, waiting ? -EIO : 0, waiting ? wire_error_name(-EIO) : NULL, text);
+}
+
 static void leave_dir(struct board_life *l)
 {
 	notes_free(TAKE_PTR(l->notes));
@@ -330,7 +381,8 @@ static void rest(struct board_life *l)
 	if (!l->board->present)
 		rest_absent(l);
 	else if (l->ejected)
-		board_life_set_state(l, "released", "");
+		rest_ejected(l);
+	not_ejected(l, "it has gone meanwhile; what was saved is kept");
 	l->env->at_rest(l->env->ctx, l->board);
 }
 
@@ -434,6 +486,7 @@ static void life_free(struct board_life *l)
 	sd_event_source_disable_unref(l->gone);
 	grant_free(l->grant);
 	hostlink_free(l->link);
+	board_life_answer_ejects(l, -ENODEV, wire_error_name(-ENODEV), "the board has gone");
 	process_free(l->process);
 	notes_free(l->notes);
 	mount_dir_release(l->dir);

@@ -113,15 +113,38 @@ static int attach(struct board_life *l, const struct board_order *o, struct erro
 	return 0;
 }
 
-static int eject(struct board_life *l, const struct board_order *o)
+void board_life_answer_ejects(
+	struct board_life *l, int result, const char *error_name, const char *text)
 {
+	struct eject_waiter waiters[EJECTS_MAX];
+	unsigned n = l->n_ejects;
+
+	memcpy(waiters, l->ejects, sizeof(waiters));
+	l->n_ejects = 0;
+	for (unsigned i = 0; i < n; i++)
+		waiters[i].done(waiters[i].ctx, result, error_name, text, NULL);
+}
+
+static void on_ended(
+	void *ctx, int result, const char *error_name, const char *text, sd_bus_message *reply)
+{
+	(void)reply;
+	/* -ENODEV is its way to go without a word. */
+	if (result < 0 && result != -ENODEV)
+		board_life_answer_ejects(ctx, result, error_name, text);
+	/* Else when its process and its folders are gone, and what waits is known. */
+}
+
+static int eject(struct board_life *l, const struct board_order *o, struct error *err)
+{
+	if (l->n_ejects == EJECTS_MAX)
+		return error_set(err, -EBUSY, "%s is being ejected already", l->board->name);
+	l->ejects[l->n_ejects++] = (struct eject_waiter){.done = o->done, .ctx = o->ctx};
 	l->ejected = true;
-	if (l->phase == PHASE_STARTING || l->phase == PHASE_RUNNING) {
-		board_life_begin_end(l, true, EJECT_SECONDS, o->done, o->ctx);
-		return 0;
-	}
-	board_life_step(l);
-	o->done(o->ctx, 0, NULL, "", NULL);
+	if (l->phase == PHASE_STARTING || l->phase == PHASE_RUNNING)
+		board_life_begin_end(l, true, EJECT_SECONDS, on_ended, l);
+	else
+		board_life_step(l); /* in PHASE_ENDING: it goes on when that is over */
 	return 0;
 }
 
@@ -137,7 +160,7 @@ int board_order(struct board *b, const struct board_order *order, struct error *
 	case ORDER_ATTACH:
 		return attach(l, order, err);
 	case ORDER_EJECT:
-		return eject(l, order);
+		return eject(l, order, err);
 	default:
 		return l->phase == PHASE_RUNNING && l->link ? pass_on(l, order, err)
 							    : is_not_running(b, err);

@@ -10,6 +10,14 @@
 
 enum board_phase { PHASE_OFF, PHASE_STARTING, PHASE_RUNNING, PHASE_ENDING, PHASE_BACKOFF };
 
+#define EJECTS_MAX 8u
+
+/* Somebody who waits until the board may be unplugged. */
+struct eject_waiter {
+	board_done_fn done;
+	void *ctx;
+};
+
 struct board_life {
 	const struct board_env *env;
 	struct board *board;
@@ -26,7 +34,9 @@ struct board_life {
 	sd_event_source *timer;
 	sd_event_source *gone; /* deferred: the link is at its end, and no process to wait for */
 	uint64_t backoff_usec, running_since;
-	char gone_why[96];
+	char gone_why[200];
+	struct eject_waiter ejects[EJECTS_MAX];
+	unsigned n_ejects;
 };
 
 /* --- board.c --- */
@@ -48,6 +58,12 @@ void board_life_lost(struct board_life *l, const char *why);
 
 /* The link is closed: the process has its time to end. */
 void board_life_closed(struct board_life *l, const char *why);
+
+/* --- board_order.c --- */
+
+/* Tells those who have ejected it; nobody waits then. */
+void board_life_answer_ejects(
+	struct board_life *l, int result, const char *error_name, const char *text);
 
 /* --- board_link.c --- */
 

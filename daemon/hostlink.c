@@ -8,14 +8,18 @@
 
 #include "bus/names.h"
 #include "bus/wire.h"
+#include "daemon/intake.h"
 
 #define PING_USEC (15u * 1000000u)
 #define PING_SLACK_USEC 1000000u /* timers of all boards may go off together */
 #define PINGS_UNANSWERED 3u
 #define CALLS_MAX 64u
-/* Between two pings; ten a second and partition are promised. */
-#define SIGNALS_MAX 20000u
-#define LAST_WORDS_MAX 1000u
+/* Between two pings; ten signals a second and partition are promised. */
+#define MESSAGES_MAX 20000u
+#define UNREAD_MAX 256u /* pings, orders and answers that it does not fetch */
+/* Bytes; the answer to Layout is the longest, with an extent and a path for each file. */
+#define MESSAGE_MAX (8u << 20)
+#define LAST_WORDS_MAX 4000u /* steps, four for a message */
 
 struct call {
 	struct call *next;
@@ -27,11 +31,12 @@ struct call {
 
 struct hostlink {
 	sd_bus *bus;
+	struct intake *intake;
 	struct hostlink_hooks hooks;
 	struct call *calls;
 	unsigned n_calls;
 	sd_event_source *pinger;
-	unsigned unanswered, signals;
+	unsigned unanswered, messages;
 	bool speaks, is_hung;
 };
 
@@ -76,21 +81,12 @@ static void hung(struct hostlink *l, const char *why)
 	l->hooks.hung(l->hooks.ctx, why);
 }
 
-static bool count_signal(struct hostlink *l)
-{
-	if (++l->signals > SIGNALS_MAX)
-		hung(l, "floods romountd with messages");
-	return !l->is_hung;
-}
-
 static int on_board(sd_bus_message *m, void *data, sd_bus_error *error)
 {
 	struct hostlink *l = data;
 	struct told_board told = {0};
 
 	(void)error;
-	if (!count_signal(l))
-		return 0;
 	if (wire_read(m, board_fields, ARRAY_SIZE(board_fields), &told, NULL, NULL) == 0)
 		l->hooks.told_board(l->hooks.ctx, &told);
 	else
@@ -106,8 +102,6 @@ static int on_partition(sd_bus_message *m, void *data, sd_bus_error *error)
 	uint32_t number;
 
 	(void)error;
-	if (!count_signal(l))
-		return 0;
 	if (sd_bus_message_read(m, "u", &number) < 0) {
 		hung(l, "sends what is no message of its kind");
 		return 0;
@@ -137,14 +131,22 @@ static int on_disconnected(sd_bus_message *m, void *data, sd_bus_error *error)
 	return 1;
 }
 
-/* What is sent while it still says who it is arrives together with the end of that, which
- * sd-bus does not notice, and where it takes no descriptors. */
+/* Before anything else is done with a message. 1: nothing else shall be. */
 static int on_message(sd_bus_message *m, void *data, sd_bus_error *error)
 {
 	struct hostlink *l = data;
+	uint64_t unread = 0;
 
 	(void)m;
 	(void)error;
+	if (++l->messages > MESSAGES_MAX)
+		hung(l, "floods romountd with messages");
+	else if (sd_bus_get_n_queued_write(l->bus, &unread) < 0 || unread > UNREAD_MAX)
+		hung(l, "does not read what it asked for");
+	if (l->is_hung)
+		return 1;
+	/* What is sent while it still says who it is arrives together with the end of that,
+	 * which sd-bus does not notice, and where it takes no descriptors. */
 	if (!l->speaks) {
 		l->speaks = true;
 		l->hooks.speaks(l->hooks.ctx);
@@ -230,7 +232,7 @@ static int on_ping_time(sd_event_source *s, uint64_t usec, void *data)
 		return 0;
 	}
 	l->unanswered++;
-	l->signals = 0;
+	l->messages = 0;
 	r = sd_bus_call_method_async(l->bus, NULL, NULL, BUS_CONTROL_PATH,
 		"org.freedesktop.DBus.Peer", "Ping", on_pong, l, "");
 	if (r >= 0)
@@ -268,19 +270,41 @@ static int attach(struct hostlink *l, sd_event *event)
 	return r;
 }
 
+/* Messages only when who they come from is settled, see intake.h. */
+static bool is_wanted(void *ctx, bool message)
+{
+	const struct hostlink *l = ctx;
+
+	return !l->is_hung && (!message || sd_bus_is_ready(l->bus) > 0);
+}
+
+static void on_broken(void *ctx)
+{
+	hung(ctx, "breaks off, or sends more than a message can have");
+}
+
 static int start(struct hostlink *l, sd_event *event, int fd)
 {
+	_cleanup_close_ int output = fd, input = -1;
+	const struct intake_options intake = {.event = event,
+		.fd = fd,
+		.message_max = MESSAGE_MAX,
+		.wanted = is_wanted,
+		.broken = on_broken,
+		.ctx = l};
 	sd_id128_t id;
 	int r = sd_id128_randomize(&id);
 
 	if (r >= 0)
 		r = sd_bus_new(&l->bus);
 	if (r >= 0)
-		r = sd_bus_set_fd(l->bus, fd, fd);
-	if (r < 0) {
-		close(fd);
+		r = intake_new(&intake, &input, &l->intake);
+	if (r >= 0)
+		r = sd_bus_set_fd(l->bus, input, output);
+	if (r < 0)
 		return r;
-	}
+	TAKE_FD(input);
+	TAKE_FD(output);
 	r = sd_bus_set_server(l->bus, true, id);
 	if (r >= 0)
 		r = sd_bus_set_trusted(l->bus, true);
@@ -314,7 +338,8 @@ void hostlink_drain(struct hostlink *l)
 {
 	unsigned n = 0;
 
-	while (n++ < LAST_WORDS_MAX && sd_bus_process(l->bus, NULL) > 0)
+	while (n++ < LAST_WORDS_MAX &&
+		(sd_bus_process(l->bus, NULL) > 0 || intake_step(l->intake) > 0))
 		;
 }
 
@@ -342,6 +367,7 @@ void hostlink_free(struct hostlink *l)
 		done(ctx, -ENODEV, BUS_ERROR_GONE, "the board has gone meanwhile", NULL);
 	}
 	sd_event_source_disable_unref(l->pinger);
+	intake_free(l->intake);
 	sd_bus_close_unref(l->bus);
 	free(l);
 }

@@ -4,7 +4,6 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -122,7 +121,7 @@ static int finish_header(struct intake *in)
 	if (in->header[0] != 'l' && in->header[0] != 'B')
 		return -EBADMSG;
 	in->rest = (fields + 7) / 8 * 8 + body;
-	if (in->rest + HEADER_BYTES > INTAKE_MESSAGE_MAX)
+	if (in->rest + HEADER_BYTES > in->options.message_max)
 		return -EMSGSIZE;
 	in->n_header = in->rest > 0 ? HEADER_BYTES : 0;
 	return 0;
@@ -300,6 +299,24 @@ static int on_client(sd_event_source *s, int fd, uint32_t events, void *userdata
 		r = forward(in);
 	go_on(in, r);
 	return 0;
+}
+
+int intake_step(struct intake *in)
+{
+	int r;
+
+	if (in->is_broken || in->has_ended ||
+		!in->options.wanted(in->options.ctx, in->has_begun))
+		return 0;
+	r = forward(in);
+	if (r > 0)
+		r = receive(in);
+	if (r <= 0) {
+		go_on(in, r);
+		return 0;
+	}
+	go_on(in, forward(in));
+	return 1;
 }
 
 static int on_room(sd_event_source *s, int fd, uint32_t events, void *userdata)

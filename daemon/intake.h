@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What comes from a client of the private socket on its way to sd-bus, which takes messages of
- * up to 128 MiB, and as many as come. Here a message has at most so many bytes, and none is
- * read while the client has not fetched what it asked for before.
+/* What comes from a client of the private socket, or from a board's process, on its way to
+ * sd-bus, which takes messages of up to 128 MiB, and as many as come. Here a message has at
+ * most so many bytes, and none is read while it is not wanted: where what was asked for before
+ * has not been fetched, say.
  *
  * The bytes are those of D-Bus: lines up to BEGIN, then messages whose first 16 bytes tell
  * their length. They go on unchanged through a pair of sockets; a message that brings a
@@ -11,19 +12,20 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <systemd/sd-event.h>
 
 #include "util/macros.h"
 
-#define INTAKE_AUTH_MAX 4096u	       /* bytes before BEGIN */
-#define INTAKE_MESSAGE_MAX (64u << 10) /* bytes of one message */
-#define INTAKE_FDS_MAX 1u	       /* descriptors that come with one */
+#define INTAKE_AUTH_MAX 4096u /* bytes before BEGIN */
+#define INTAKE_FDS_MAX 1u     /* descriptors that come with a message */
 
 struct intake;
 
 struct intake_options {
 	sd_event *event;
 	int fd; /* the client; duplicated */
+	uint64_t message_max; /* bytes of one message */
 	/* Whether more may come, messages or what is before them; asked again after each turn
 	 * of the loop. Messages must wait until sd-bus has done with what is before: of what it
 	 * reads with that, it loses descriptors, and forgets the rest until more comes. */
@@ -36,5 +38,7 @@ struct intake_options {
 /* *inner: what sd-bus is to read from; the caller's. */
 must_check int intake_new(
 	const struct intake_options *options, int *inner, struct intake **out);
+/* Takes what is there now, without the loop. 1: something came, 0: nothing, or no room. */
+int intake_step(struct intake *in);
 void intake_free(struct intake *in);
 DEFINE_CLEANUP(struct intake *, intake_free);

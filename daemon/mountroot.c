@@ -502,14 +502,24 @@ static void on_stale_gone(void *ctx, const char *path)
 	check_cleaned(r);
 }
 
+/* ROOT/BOARD/romN: what is elsewhere somebody has mounted by hand. */
+static bool is_partition(const struct mount_root *r, const char *path)
+{
+	size_t len = strlen(r->path);
+	const char *name;
+
+	if (strncmp(path, r->path, len) != 0 || path[len] != '/')
+		return false;
+	name = strchr(path + len + 1, '/');
+	return name && is_rom(name + 1);
+}
+
 static void on_mount(void *ctx, const char *path, const char *type)
 {
 	struct mount_root *r = ctx;
 	struct error err = {0};
-	size_t len = strlen(r->path);
 
-	if (strcmp(type, FUSE_TYPE) != 0 || strncmp(path, r->path, len) != 0 ||
-		path[len] != '/')
+	if (strcmp(type, FUSE_TYPE) != 0 || !is_partition(r, path))
 		return;
 	r->cleaning++;
 	if (mountpoint_detach_stale(&r->way, path, on_stale_gone, r, &err) < 0) {

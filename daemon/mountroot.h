@@ -7,6 +7,7 @@
  * Loop thread only; waits for the local file system that holds it only. */
 #pragma once
 
+#include "bus/names.h"
 #include "daemon/mountpoint.h"
 #include "util/log.h"
 
@@ -45,7 +46,7 @@ void mount_dir_unmount_all(struct mount_dir *d);
 void mount_root_drain(struct mount_root *r, void (*idle)(void *ctx), void *ctx);
 
 /* Written by the boards' notes. */
-#define MOUNT_BOARD_FILE "BOARD.txt"
+#define MOUNT_BOARD_FILE BUS_BOARD_FILE
 #define MOUNT_STATUS_FILE "STATUS.txt"
 /* The last line of BOARD.txt: by it a directory is known as ours after a crash. */
 #define MOUNT_MARK "romount made this folder, and removes it when the board is gone."

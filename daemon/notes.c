@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bus/words.h"
 #include "daemon/mountroot.h"
 #include "daemon/textfile.h"
 
@@ -19,6 +20,7 @@ struct notes {
 	const struct board *board;
 	int dirfd;
 	bool waits;
+	bool had_folder; /* a partition's: who sees it looks here next */
 	char *written[2]; /* as they stand there; NULL: not yet */
 };
 
@@ -44,12 +46,15 @@ static void add(struct text *t, const char *fmt, ...)
 static const char *size_text(uint64_t n, char out[24])
 {
 	static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+	uint64_t unit = 1;
 	unsigned u = 0;
-	double v = (double)n;
 
-	for (; v >= 1024 && u + 1 < ARRAY_SIZE(units); u++)
-		v /= 1024;
-	snprintf(out, 24, u && v < 10 ? "%.1f %s" : "%.0f %s", v, units[u]);
+	for (; n / unit >= 1024 && u + 1 < ARRAY_SIZE(units); u++)
+		unit *= 1024;
+	if (n % unit == 0)
+		snprintf(out, 24, "%" PRIu64 " %s", n / unit, units[u]);
+	else
+		snprintf(out, 24, "%.1f %s", (double)n / (double)unit, units[u]);
 	return out;
 }
 
@@ -75,7 +80,7 @@ static void add_partition(struct text *t, const struct board_partition *p)
 {
 	char size[24], used[24], left[24];
 
-	if (!p->size) {
+	if (!p->size || (p->used == 0 && p->free == 0)) {
 		add(t, "  rom%u  not read yet\n", p->number);
 		return;
 	}
@@ -141,7 +146,7 @@ static void add_board_state(struct text *t, const struct board *b)
 
 static void add_job(struct text *t, const struct board_partition *p)
 {
-	add(t, "  %s", p->job);
+	add(t, "  %s", bus_job_verb(p->job));
 	if (p->total)
 		add(t, ": %u %%", (unsigned)((double)MIN(p->done, p->total) * 100 /
 					     (double)p->total));
@@ -154,7 +159,7 @@ static void add_state(struct text *t, const struct board_partition *p)
 
 	add(t, "\nrom%u", p->number);
 	if (p->image[0] && strcmp(p->image, "valid") != 0)
-		add(t, " (flash: %s)", p->image);
+		add(t, " (what is on flash: %s)", p->image);
 	if (p->pending_files || p->pending)
 		add(t, ": %u file%s (%s) not on flash yet, safe on this computer",
 			p->pending_files, p->pending_files == 1 ? "" : "s",
@@ -247,14 +252,25 @@ void notes_free(struct notes *n)
 	free(n);
 }
 
+static bool has_folder(const struct board *b)
+{
+	for (unsigned i = 0; i < b->n_partitions; i++)
+		if (b->partitions[i].mount[0])
+			return true;
+	return false;
+}
+
 void notes_changed(struct notes *n)
 {
+	bool first_folder = !n->had_folder && has_folder(n->board);
 	int enabled = SD_EVENT_OFF;
 
-	if (n->waits)
+	if (n->waits && !first_folder)
 		return;
 	n->waits = true;
-	if (sd_event_source_get_enabled(n->timer, &enabled) < 0 || enabled != SD_EVENT_OFF)
+	n->had_folder |= first_folder;
+	if (!first_folder &&
+		(sd_event_source_get_enabled(n->timer, &enabled) < 0 || enabled != SD_EVENT_OFF))
 		return; /* the gap is not over */
 	if (sd_event_source_set_time_relative(n->timer, 0) >= 0)
 		(void)!sd_event_source_set_enabled(n->timer, SD_EVENT_ONESHOT);

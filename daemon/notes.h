@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* BOARD.txt and STATUS.txt beside a board's folders: what it is, what is going on, what failed
- * and what to do. Plain text for people; replaced whole, at most once a second.
+ * and what to do. Plain text for people; replaced whole, at once when the first folder
+ * is there, else at most once a second.
  *
  * Loop thread only; waits for the local file system only. */
 #pragma once

@@ -24,7 +24,12 @@ static void write_log(void *data, int level, const char *text)
 {
 	const struct boardproc *b = data;
 	char line[800];
-	int n = snprintf(line, sizeof(line) - 1, "<%d>%s%s%s", level, b->o.name,
+	char head[24] = "romount-board: ";
+	int n;
+
+	if (getenv("JOURNAL_STREAM"))
+		snprintf(head, sizeof(head), "<%d>", level);
+	n = snprintf(line, sizeof(line) - 1, "%s%s%s%s", head, b->o.name,
 		b->o.name[0] ? ": " : "", text);
 
 	n = MIN(n, (int)sizeof(line) - 2);
@@ -43,6 +48,14 @@ struct part *boardproc_part(struct boardproc *b, unsigned number, struct error *
 	(void)!error_set(err, -ENOENT, "%s has no partition rom%u that is known", b->o.name,
 		number);
 	return NULL;
+}
+
+/* romountd cannot see that somebody else has unmounted it. */
+static void unmount(struct part *p)
+{
+	if (p->mounted && !p->b->ending)
+		control_unmount(p->b->control, p->number);
+	p->mounted = false;
 }
 
 static void on_changed(void *ctx)
@@ -66,6 +79,8 @@ static void on_ended(void *ctx, int result)
 
 	(void)result; /* the volume has told the log */
 	volume_save_status(p->volume);
+	if (!p->mounting && !volume_is_served(p->volume))
+		unmount(p);
 	p->ended = p->b->ending;
 	boardproc_report(p->b);
 	end_if_done(p->b);
@@ -83,8 +98,10 @@ static void on_mounted(void *ctx, int result, const char *text)
 		result = volume_serve(p->volume, result, &p->err);
 	else
 		(void)!error_set(&p->err, result, "the folder cannot be shown: %s", text);
-	if (p->err.code)
+	if (p->err.code) {
 		log_to(&p->b->log, LOG_ERR, "rom%u: %s", p->number, p->err.text);
+		unmount(p);
+	}
 	boardproc_report(p->b);
 }
 
@@ -94,6 +111,8 @@ static void mount(struct part *p)
 
 	if (p->mounting || volume_is_served(p->volume))
 		return;
+	unmount(p);
+	p->mounted = true;
 	r = control_mount(p->b->control, p->number, on_mounted, p, &p->mounting);
 	if (r < 0)
 		on_mounted(p, r, strerror(-r));
@@ -165,6 +184,7 @@ static void attach_part(struct part *p, bool ask)
 		.gid = b->o.gid,
 		.quiet_ms = b->o.quiet_ms,
 		.idle_ms = b->o.idle_ms,
+		.verify_all = strcmp(b->o.verify, "everything") == 0,
 		.changed = on_changed,
 		.served = on_served,
 		.ended = on_ended,
@@ -565,7 +585,6 @@ static int make_link(struct boardproc *b)
 		.event = b->event,
 		.bus = control_bus(b->control),
 		.name = b->o.port,
-		.everybody = strcmp(b->o.verify, "everything") == 0,
 		.used = on_port_used,
 		.ctx = b,
 	};

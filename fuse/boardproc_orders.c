@@ -34,8 +34,11 @@ static void on_synced(void *ctx, int result)
 	struct sync *s = sp->sync;
 	struct volume_status status;
 
+	volume_status(sp->part->volume, &status);
+	/* Nothing waited, and yet flash is known not to hold what the folder shows. */
+	if (result == 0 && strcmp(status.summary.state, "failed") == 0)
+		result = -ESTALE;
 	if (result < 0) {
-		volume_status(sp->part->volume, &status);
 		(void)!error_set(&s->err, result, "%s",
 			status.summary.error[0] ? status.summary.error : strerror(-result));
 	}

@@ -21,6 +21,7 @@ struct part {
 	bool up;	       /* attached */
 	bool ended;	       /* after volume_end */
 	sd_bus_slot *mounting;
+	bool mounted; /* by romountd, for all it knows */
 	struct error err;
 	char note[480]; /* what attaching had to say */
 	char mountpoint[600];

@@ -133,7 +133,7 @@ static void arm(struct boardproc *b, uint64_t at_us)
 	if (r >= 0)
 		r = sd_event_source_set_enabled(b->report_timer, SD_EVENT_ONESHOT);
 	b->report_at_us = r < 0 ? 0 : at_us;
-	if (r < 0)
+	if (r < 0 && r != -ESTALE) /* that is the end of the loop */
 		log_to(&b->log, LOG_ERR, "no timer for reports: %s", strerror(-r));
 }
 

@@ -465,6 +465,7 @@ static void on_quiet(struct worker_job *job)
 	c->quiet = true;
 	start(c);
 	c->quiet = false;
+	begin_turn(c); /* where there was nothing to write, or it failed at once */
 }
 
 static void do_nothing(struct worker_job *job)

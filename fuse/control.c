@@ -318,11 +318,11 @@ int control_mount(struct control *c, unsigned number, control_mounted_fn done, v
 	return 0;
 }
 
-void control_ready(struct control *c, unsigned number)
+static void tell_host(struct control *c, const char *method, unsigned number)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	int r = sd_bus_message_new_method_call(
-		c->bus, &m, NULL, BUS_HOST_PATH, BUS_HOST, "Ready");
+		c->bus, &m, NULL, BUS_HOST_PATH, BUS_HOST, method);
 
 	if (r >= 0)
 		r = sd_bus_message_append(m, "u", number);
@@ -330,6 +330,16 @@ void control_ready(struct control *c, unsigned number)
 		r = sd_bus_message_set_expect_reply(m, 0);
 	if (r >= 0)
 		(void)!sd_bus_send(c->bus, m, NULL);
+}
+
+void control_ready(struct control *c, unsigned number)
+{
+	tell_host(c, "Ready", number);
+}
+
+void control_unmount(struct control *c, unsigned number)
+{
+	tell_host(c, "Unmount", number);
 }
 
 /* --- its life ------------------------------------------------------------------------------- */

@@ -100,3 +100,5 @@ typedef void (*control_mounted_fn)(void *ctx, int result, const char *text);
 must_check int control_mount(struct control *c, unsigned number, control_mounted_fn done,
 	void *ctx, sd_bus_slot **slot);
 void control_ready(struct control *c, unsigned number);
+/* The folder is not served any more: its mount, if it is still there, can go. */
+void control_unmount(struct control *c, unsigned number);

@@ -225,8 +225,8 @@ static int compare_for_trust(struct flash *f, unsigned *differs, struct error *e
 int flash_stale_error(const struct flash *f, struct error *err)
 {
 	return error_set(err, -ESTALE,
-		"another program has changed rom%u; what you staged is kept: unmount and "
-		"mount again to see what is there now",
+		"another program has changed rom%u; what you staged is kept: to see what is "
+		"there now, unmount and mount again, or 'romount eject' and 'romount attach'",
 		f->geometry.number);
 }
 

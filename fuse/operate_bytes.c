@@ -231,12 +231,30 @@ static int parse(struct operation *op, struct error *err)
 		image->status == ROMFS_BLANK ? "it is blank" : image->why.text);
 }
 
+/* Files may share bytes in an image; staged, each has its own, and the loop's thread copies
+ * them. */
+static int check_room(const struct operation *op, struct error *err)
+{
+	const struct romfs_tree *tree = op->image->tree;
+	uint64_t size = flash_geometry(operation_flash(op))->size, sum = 0;
+
+	for (uint32_t i = 0; i < romfs_tree_count(tree); i++)
+		sum += romfs_tree_node(tree, i)->size;
+	if (sum <= size)
+		return 0;
+	return error_set(err, -EFBIG,
+		"the files of the image have %llu bytes, and the partition %llu",
+		(unsigned long long)sum, (unsigned long long)size);
+}
+
 static int run_receive(struct operation *op, struct error *err)
 {
 	int r = receive(op, err);
 
 	if (r == 0)
 		r = parse(op, err);
+	if (r == 0)
+		r = check_room(op, err);
 	return r < 0 ? r : operation_claim(op, err);
 }
 

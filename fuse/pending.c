@@ -139,7 +139,7 @@ static void on_fetched(void *ctx, int result, const struct error *err)
 
 	(void)err;
 	if (result == -ESTALE)
-		status_save(p->view);
+		p->view->found_stale(p->view->found_ctx);
 	p->waiting = false;
 	p->deadline = sd_event_source_disable_unref(p->deadline);
 	p->bytes.len = 0;

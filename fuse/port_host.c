@@ -358,9 +358,7 @@ bool port_host_is_open(const struct port *p)
 
 static bool host_alone(const struct port *p)
 {
-	const struct port_host *h = const_host_of(p);
-
-	return h->alone && !h->o.everybody;
+	return const_host_of(p)->alone;
 }
 
 static void host_reset(struct port *p)

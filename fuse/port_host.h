@@ -15,8 +15,6 @@ struct port_host_options {
 	sd_event *event;
 	sd_bus *bus;
 	const char *name; /* for messages */
-	/* Others are always taken to have had the port: everything is compared each time. */
-	bool everybody;
 	void (*used)(void *ctx); /* port_host_is_open has changed; loop's thread */
 	void *ctx;
 };

@@ -30,6 +30,8 @@ struct view {
 	struct base *base;
 	sd_event *event;
 	const char *port, *mountpoint; /* for people */
+	void (*found_stale)(void *ctx); /* flash is not what it was */
+	void *found_ctx;
 	uid_t uid;
 	gid_t gid;
 	bool initialised; /* the kernel's first request has been answered */

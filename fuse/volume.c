@@ -19,7 +19,7 @@ static const struct log_sink *log_of(const struct volume *v)
 	return v->o.attach.flash.log;
 }
 
-/* --- what the committer and the folder tell --- */
+/* --- what the committer, the folder and the view tell --- */
 
 static void on_state(void *ctx)
 {
@@ -107,6 +107,8 @@ static int start(struct volume *v)
 		.event = v->o.event,
 		.port = flash_name(v->attached.flash),
 		.mountpoint = v->o.mountpoint,
+		.found_stale = on_state,
+		.found_ctx = v,
 		.uid = v->o.uid,
 		.gid = v->o.gid,
 	};

@@ -253,7 +253,7 @@ def eject_attach_release():
         boards = {b["name"]: b["port"] for b in told("list")["boards"]}
         assert boards["new"] == "/dev/null" and boards["added"] == "localhost:4000", boards
         fails("attach", "/dev/zero", "--alias", "refused", saying="this one is refused")
-        fails("attach", "/dev/none", saying="there is no board /dev/none", code=4)
+        fails("attach", "/dev/none", saying="there is no port /dev/none", code=4)
         fails("release", "--for=x", "pico", saying="makes no sense", code=2)
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 
+from client import Client
 from daemonrig import SLOW, Daemon, Port, finish, mounts_below, rig, wait_for
 
 
@@ -290,7 +291,7 @@ def one_at_a_time(case):
 
 def hostile(case):
     """Whatever a board's process does, romountd goes on, and what it tells is harmless."""
-    for how in ("quitter", "dead", "types", "flood", "liar", "nonsense"):
+    for how in ("quitter", "dead", "types", "flood", "deaf", "endless", "liar", "nonsense"):
         with case.part(how):
             port = Port(case, "evil")
             daemon = Daemon(case, port, hostile=how)
@@ -298,6 +299,11 @@ def hostile(case):
                 daemon.wait_note("evil", "xxxx", "BOARD.txt")
             else:
                 daemon.wait_note("evil", "its process")
+            if how in ("deaf", "endless"):
+                daemon.wait_note("evil", "its process was killed")
+                # What finds bad accesses keeps what was freed.
+                if "ASAN_OPTIONS" not in os.environ and daemon.most_memory() > 64 << 20:
+                    raise AssertionError("romountd took %d bytes" % daemon.most_memory())
             if daemon.process.poll() is not None:
                 raise AssertionError("romountd ended:\n" + daemon.said()[-2000:])
             for name in ("STATUS.txt", "BOARD.txt"):
@@ -308,6 +314,40 @@ def hostile(case):
             port.unplug()
             daemon.wait_gone("evil")
             finish(daemon)
+
+
+def unmounted_by_hand(case):
+    """romountd hears of it, and 'romount attach' shows the folder again."""
+    port = Port(case, "pico")
+    daemon = Daemon(case, port)
+    folder = daemon.wait_shown("pico")
+    romount = Client(daemon)
+    want = {"a.bin": put(folder, "a.bin", "a")}
+    for _ in range(2):
+        daemon.unmount(folder)
+        wait_for(lambda: romount.board("pico")["partitions"][0]["mount"] == "", "no folder")
+        romount.run("attach", "pico")
+        rig.equal_trees(rig.tree(daemon.wait_shown("pico")), want, "in the folder")
+    finish(daemon)
+
+
+def not_ours(case):
+    """What somebody has mounted by hand in the same place stays."""
+    port = Port(case, "pico")
+    daemon = Daemon(case, port, started=False)
+    mine, image = os.path.join(daemon.root, "mine"), os.path.join(case.directory, "image")
+    os.mkdir(mine)
+    rig.write(image, b"\xff" * 65536)
+    rig.run(rig.ROMOUNT, "mount", image, mine, env=case.env)
+    try:
+        daemon.start()
+        daemon.wait_shown("pico")
+        if mine not in mounts_below(daemon.root):
+            raise AssertionError("taken away: " + daemon.said())
+    finally:
+        daemon.unmount(mine, code=None)
+    os.rmdir(mine)
+    finish(daemon)
 
 
 def reload_config(case):
@@ -329,5 +369,5 @@ def reload_config(case):
 CASES = [
     plug, end_finishes, unplug_keeps, unplug_over_a_restart, two_boards, twins, process_killed,
     daemon_killed, daemon_killed_board_away, occupied, empty_folder, quicker, unsafe_root, one_at_a_time,
-    hostile, reload_config, hung,
+    hostile, unmounted_by_hand, not_ours, reload_config, hung,
 ]

@@ -6,6 +6,7 @@ on flash."""
 import json
 import os
 import shutil
+import threading
 
 from daemonrig import SLOW, Daemon, Port, finish, rig, wait_for
 
@@ -179,6 +180,33 @@ def release_attach(case):
     finish(daemon)
 
 
+def eject(case):
+    """Who is told that a board may be unplugged is told so when all of it is on flash, also
+    where two ask for it; then nothing waits for it, and `sync` of all boards has no complaint."""
+    port, daemon, romount = start(case, "block:1M", config=SLOW)
+    want = {"a.bin": put(daemon.folder("pico"), "a.bin", "a", 500000)}
+    seen = []
+
+    def ask():
+        romount.run("eject", "pico")
+        seen.append(romount.board("pico"))
+
+    romount.run("info", os.path.dirname(daemon.folder("pico")))
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    port.partition().must_show(want)
+    for board in seen:
+        part = board["partitions"][0]
+        rig.equal([board["state"], board["directory"], part["pending_files"], part["pending"],
+                   part["mount"], part["error"]], ["released", "", 0, 0, "", ""], "after eject")
+    rig.equal(len(seen), 2, "answers")
+    rig.equal(romount.run("sync").stdout, "no board is there\n", "sync says")
+    finish(daemon)
+
+
 def away(case):
     """A board that was unplugged is listed while something waits for it."""
     port, daemon, romount = start(case, config=SLOW)
@@ -212,4 +240,4 @@ def added(case):
     finish(daemon)
 
 
-CASES = [everyday, save_restore, deploy, format_compact, release_attach, away, added]
+CASES = [everyday, save_restore, deploy, format_compact, release_attach, eject, away, added]

@@ -209,10 +209,19 @@ class Daemon:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         for path in mounts_below(self.root):
-            if self.system:
-                rig.run("umount", "-l", path, code=None)
-            else:
-                rig.run("fusermount3", "-u", "-z", path, code=None)
+            self.unmount(path, lazily=True, code=None)
+
+    def unmount(self, path, lazily=False, code=0):
+        """As the user would."""
+        if self.system:
+            rig.run("umount", *(["-l"] if lazily else []), path, code=code)
+        else:
+            rig.run("fusermount3", "-u", *(["-z"] if lazily else []), path, code=code)
+
+    def most_memory(self):
+        """Bytes that romountd has had at once."""
+        status = rig.read("/proc/%d/status" % self.process.pid).decode()
+        return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
 def finish(daemon):

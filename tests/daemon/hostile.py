@@ -3,7 +3,6 @@
 no sane writer writes, a client of the private socket that keeps to no rule."""
 
 import contextlib
-import errno
 import os
 import random
 import select
@@ -181,7 +180,8 @@ def overlapping():
 
 
 def outside(size, offset):
-    return romfs.image(romfs.pointer_record(b"secret", size, offset) + romfs.file_record(b"a", b"a"))
+    pointer = romfs.pointer_record(b"secret", size, offset)
+    return romfs.image(pointer + romfs.file_record(b"a", b"a"))
 
 
 PARSER = {
@@ -289,7 +289,7 @@ class RawClient:
     def answer(self):
         while True:
             kind, size, fields = self.message()
-            serial = struct.unpack("<I", self.take(0) + self.field(fields, 5)[:4])[0]
+            serial = struct.unpack("<I", self.field(fields, 5)[:4])[0]
             if kind in (2, 3) and serial == self.serial:
                 return None if kind == 2 else self.field(fields, 4)[4:].rstrip(b"\0").decode()
 
@@ -320,7 +320,3 @@ class RawClient:
 
     def close(self):
         self.socket.close()
-
-
-def refused_by(error):
-    return error.errno in (errno.EPIPE, errno.ECONNRESET, errno.ECONNREFUSED)

@@ -57,7 +57,7 @@ static void ask(sd_bus *bus, const char *method, const char *types, uint64_t val
 	else if (strcmp(types, "u") == 0)
 		must(sd_bus_message_append(m, "u", (uint32_t)value), method);
 	else if (strcmp(types, "s") == 0)
-		must(sd_bus_message_append(m, "s", RED + 6), method);
+		must(sd_bus_message_append(m, "s", &RED[6]), method);
 	must(sd_bus_call_async(bus, NULL, m, ignore, NULL, 0), method);
 	sd_bus_message_unref(m);
 }
@@ -108,6 +108,32 @@ static void flood(sd_bus *bus)
 	}
 }
 
+/* Asks without listening. */
+static void deaf(sd_bus *bus)
+{
+	for (;;) {
+		for (uint32_t i = 0; i < 100; i++)
+			ask(bus, "PortHolder", "", 0);
+		if (sd_bus_flush(bus) < 0)
+			exit(5);
+	}
+}
+
+/* One message that never seems to end. */
+static void endless(sd_bus *bus)
+{
+	size_t size = 100 << 20;
+	char *text = malloc(size + 1);
+
+	if (!text)
+		exit(4);
+	memset(text, 'x', size);
+	text[size] = '\0';
+	signal_board(bus, "ready", text);
+	if (sd_bus_flush(bus) < 0)
+		exit(5);
+}
+
 static void misbehave(sd_bus *bus, const char *how)
 {
 	if (strcmp(how, "liar") == 0)
@@ -116,6 +142,10 @@ static void misbehave(sd_bus *bus, const char *how)
 		wrong_types(bus);
 	else if (strcmp(how, "flood") == 0)
 		flood(bus);
+	else if (strcmp(how, "deaf") == 0)
+		deaf(bus);
+	else if (strcmp(how, "endless") == 0)
+		endless(bus);
 	else if (strcmp(how, "dead") == 0)
 		abort();
 }

@@ -12,6 +12,7 @@ import subprocess
 import threading
 
 import boards
+import client
 import hostile
 from daemonrig import SLOW, Daemon, Port, finish, mounts_below, rig, wait_for
 
@@ -32,6 +33,10 @@ def must_be_plain(data, what):
     if not is_plain(text):
         bad = [c for c in text if not is_plain(c)]
         raise AssertionError("%s: %r in it" % (what, bad[:10]))
+
+
+def romount(daemon, *words):
+    return client.Client(daemon).run(*words).stdout
 
 
 def look_at_notes(daemon):
@@ -178,7 +183,7 @@ def names(case):
                 raise AssertionError("a file is named %r" % name)
     # A name as it is on flash is the folder's; whoever prints it makes it harmless.
     for words in (["list"], ["info", "evil"], ["layout", "evil"], ["verify", "evil"]):
-        must_be_plain(daemon.client(*words), "romount " + words[0])
+        must_be_plain(romount(daemon, *words), "romount " + words[0])
     for path in ("/etc/evil", os.path.join(daemon.root, "evil", "evil"),
                  os.path.join(daemon.root, "evil.txt")):
         rig.equal(os.path.lexists(path), False, path)
@@ -236,9 +241,9 @@ def texts(case):
     daemon.wait_shown("evil")
     daemon.wait_note("broken", "cannot be used")
     daemon.wait_note("evil", "%s%n", "BOARD.txt")
-    must_be_plain(daemon.client("list"), "romount list")
-    must_be_plain(daemon.client("info", "evil"), "romount info")
-    must_be_plain(daemon.client("list", "--json"), "romount list --json")
+    must_be_plain(romount(daemon, "list"), "romount list")
+    must_be_plain(romount(daemon, "info", "evil"), "romount info")
+    must_be_plain(romount(daemon, "list", "--json"), "romount list --json")
     rig.equal(os.path.lexists("/tmp/owned"), False, "what a board has made us run")
     end(daemon, good)
 
@@ -393,21 +398,21 @@ def control_socket(case):
     path = daemon.env["ROMOUNT_SOCKET"]
     mode = stat.S_IMODE(os.stat(path).st_mode)
     rig.equal(mode, 0o666 if ROOT else 0o600, "mode of the socket")
-    client = hostile.RawClient(path).log_in()
+    caller = hostile.RawClient(path).log_in()
     manager = (b"/org/romount1", b"org.romount1.Manager")
     with case.part("names"):
         for name in BAD_NAMES:
-            error = client.call(*manager, b"FindBoard", b"s", client.string(name))
+            error = caller.call(*manager, b"FindBoard", b"s", caller.string(name))
             if not error:
                 raise AssertionError("there is a board named %r" % name)
-        rig.equal(client.call(*manager, b"FindBoard", b"s", client.string(b"good")), None, "good")
+        rig.equal(caller.call(*manager, b"FindBoard", b"s", caller.string(b"good")), None, "good")
     with case.part("aliases"):
         for key, value in ((b"alias", b"../x"), (b"alias", b"/etc"), (b"alias", b"a" * 10000),
                            (b"tty", b"../../dev/tty"), (b"tty", b"/" + b"x" * 9000),
                            (b"socket", b"no port")):
-            entry = client.pad(client.string(key) + b"\x01s\0", 4) + client.string(value)
+            entry = caller.pad(caller.string(key) + b"\x01s\0", 4) + caller.string(value)
             body = hostile.struct.pack("<II", len(entry), 0) + entry
-            if not client.call(*manager, b"AddBoard", b"a{sv}", body):
+            if not caller.call(*manager, b"AddBoard", b"a{sv}", body):
                 raise AssertionError("%r=%r is taken" % (key, value[:30]))
     with case.part("not D-Bus"):
         rng = random.Random(rig.SEED)
@@ -428,11 +433,11 @@ def control_socket(case):
         with contextlib.suppress(OSError, hostile.Refused):
             # A body that breaks its signature: the link may end, romountd may not.
             hostile.RawClient(path).log_in().call(*manager, b"FindBoard", b"s", b"\xff" * 64)
-        wait_for(lambda: "good" in daemon.client("list"), "an answer after all that")
+        wait_for(lambda: "good" in romount(daemon, "list"), "an answer after all that")
     if ROOT:
         with case.part("another user"):
             other_user(case, daemon)
-    client.close()
+    caller.close()
     look_at_memory(daemon)
     end(daemon, good)
 
@@ -583,7 +588,8 @@ def unknown_ports(case):
 
 def present_before(case):
     """Boards that are there when romountd starts, and one that comes later."""
-    early, late = Port(case, "early", uid="e661430000000001"), Port(case, "late", uid="e661430000000002")
+    early = Port(case, "early", uid="e661430000000001")
+    late = Port(case, "late", uid="e661430000000002")
     late.unplug()
     daemon, good = start(case, early, late)
     daemon.wait_shown("early")

@@ -191,11 +191,11 @@ static void test_notes(void **state)
 	notes_board_text(&b, text, sizeof(text));
 	assert_non_null(strstr(text, "Raspberry Pi Pico2\n"));
 	assert_non_null(strstr(text, "/dev/ttyACM7"));
-	assert_non_null(strstr(text, "rom0  1.0 MiB: 12 KiB used, 1012 KiB free"));
+	assert_non_null(strstr(text, "rom0  1 MiB: 12 KiB used, 1012 KiB free"));
 	notes_status_text(&b, text, sizeof(text));
 	assert_non_null(strstr(text, "pico is ready."));
 	assert_non_null(strstr(text, "rom0: 1 file (2.9 KiB) not on flash yet"));
-	assert_non_null(strstr(text, "commit: 25 %"));
+	assert_non_null(strstr(text, "writing: 25 %"));
 	assert_non_null(strstr(text, "rom1: failed\n  flash is worn out"));
 }
 

@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -106,6 +108,32 @@ static void test_make_dirs(void **state)
 	assert_int_equal(io_make_dirs(path), -ENOTDIR);
 }
 
+static void test_lock(void **state)
+{
+	int one = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int other = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	pid_t child;
+	int ends[2];
+	char c;
+
+	assert_int_equal(io_lock(one, 0), 0);
+	assert_int_equal(io_lock(other, 20), -EWOULDBLOCK);
+	assert_int_equal(io_lock(-1, 20), -EBADF);
+	/* A child that was about to become another program has it a little longer. */
+	assert_return_code(pipe(ends), 0);
+	child = fork();
+	if (child == 0) {
+		close(ends[1]);
+		_exit(read(ends[0], &c, 1) == 0 && usleep(50000) == 0 ? 0 : 1);
+	}
+	close(ends[0]);
+	close(one);
+	assert_int_equal(io_lock(other, 0), -EWOULDBLOCK);
+	close(ends[1]);
+	assert_int_equal(io_lock(other, 60000), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -113,6 +141,7 @@ int main(void)
 		TEST(test_whole),
 		TEST(test_replace),
 		TEST(test_make_dirs),
+		TEST(test_lock),
 	};
 
 	return cmocka_run_group_tests_name("io", tests, NULL, NULL);

@@ -273,11 +273,13 @@ static void test_without_systemd(void **state)
 
 static void test_logind_comes_later(void **state)
 {
-	struct {
+	union {
 		struct inotify_event event;
-		char name[8];
-	} made = {.event.mask = IN_CREATE, .event.len = 8, .name = "other"};
+		char bytes[sizeof(struct inotify_event) + 8];
+	} made = {.event = {.mask = IN_CREATE, .len = 8}};
+	char *name = made.bytes + sizeof(struct inotify_event);
 
+	memcpy(name, "other", 6);
 	logind.runs = false;
 	start(false);
 	expect_owner("", "root");
@@ -285,7 +287,7 @@ static void test_logind_comes_later(void **state)
 	assert_int_equal(changes, 0);
 	logind.runs = true;
 	sits("seat0", "games", "user");
-	memcpy(made.name, "users", 6);
+	memcpy(name, "users", 6);
 	assert_int_equal(logind.on_runtime(NULL, &made.event, logind.on_runtime_ctx), 0);
 	assert_int_equal(changes, 1);
 	expect_owner("", "games");
