@@ -242,7 +242,7 @@ static int check_room(const struct operation *op, struct error *err)
 		sum += romfs_tree_node(tree, i)->size;
 	if (sum <= size)
 		return 0;
-	return error_set(err, -EFBIG,
+	return error_set(err, -ENOSPC,
 		"the files of the image have %llu bytes, and the partition %llu",
 		(unsigned long long)sum, (unsigned long long)size);
 }
