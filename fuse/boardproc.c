@@ -113,6 +113,8 @@ static void mount(struct part *p)
 		return;
 	unmount(p);
 	p->mounted = true;
+	/* Who sees the folder shall find its size told. */
+	boardproc_report_now(p->b);
 	r = control_mount(p->b->control, p->number, on_mounted, p, &p->mounting);
 	if (r < 0)
 		on_mounted(p, r, strerror(-r));
