@@ -32,7 +32,7 @@ static void tell_loss(const struct rework *w, char *out, size_t cap)
 		n = snprintf(out, cap, "%u file%s, %s", load.files,
 			load.files == 1 ? "" : "s", UI_SIZE(load.bytes));
 	else if (image->status != ROMFS_VALID && image->status != ROMFS_BLANK)
-		n = snprintf(out, cap, "what is there and no file system (%s)",
+		n = snprintf(out, cap, "what is there, though no file system (%s)",
 			image->why.text);
 	else
 		n = snprintf(out, cap, "%s",

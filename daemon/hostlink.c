@@ -53,6 +53,8 @@ static const struct wire_field board_fields[] = {
 	WIRE_U32("partitions", struct told_board, partitions),
 };
 
+/* Behind all that are in front of it in the table, which the compiler checks. */
+#define ADDRESS_FIELD 13
 static const struct wire_field partition_fields[] = {
 	WIRE_U64("size", struct board_partition, size),
 	WIRE_U64("used", struct board_partition, used),
@@ -67,10 +69,9 @@ static const struct wire_field partition_fields[] = {
 	WIRE_TEXT("kind", struct board_partition, kind),
 	WIRE_U64("erase-block", struct board_partition, erase_block),
 	WIRE_U64("write-unit", struct board_partition, write_unit),
-	WIRE_U64("address", struct board_partition, address),
+	[ADDRESS_FIELD] = WIRE_U64("address", struct board_partition, address),
 	WIRE_TEXT("image", struct board_partition, image),
 };
-#define ADDRESS_BIT (1u << 13)
 
 static void hung(struct hostlink *l, const char *why)
 {
@@ -115,7 +116,7 @@ static int on_partition(sd_bus_message *m, void *data, sd_bus_error *error)
 		hung(l, "sends what is no message of its kind");
 		return 0;
 	}
-	told.has_address |= seen & ADDRESS_BIT;
+	told.has_address |= (seen >> ADDRESS_FIELD) & 1;
 	*p = told;
 	l->hooks.told_partition(l->hooks.ctx, p);
 	return 0;
