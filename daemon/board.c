@@ -357,7 +357,7 @@ static void rest_ejected(struct board_life *l)
 		}
 		registry_partition_changed(l->env->registry, b, p);
 	}
-	board_life_set_state(l, "released", "");
+	board_life_set_state(l, "ejected", "");
 	if (waiting)
 		snprintf(text, sizeof(text),
 			"%s was let go, but %u file%s wait%s for it, safe on this computer: "

@@ -239,12 +239,16 @@ def many_boards_are_served_at_once():
 def eject_attach_release():
     with daemon("pico,pending=4,files=1", "esp") as d:
         assert b"it may be unplugged" in run("eject", "pico").stdout
-        assert told("list")["boards"][1]["partitions"][0]["pending"] == 0
+        pico = told("list")["boards"][1]
+        assert (pico["state"], pico["partitions"][0]["pending"]) == ("ejected", 0), pico
+        assert re.search(rb"\npico +\S+ +rom0 +ejected ", run("list").stdout), run("list").stdout
+        assert b"esp: on flash" in run("sync").stdout, "only the other is waited for"
         assert b"pico: its port is free\n" == run("release", "pico").stdout
         assert b"for 30 s" in run("release", "--for=30", "pico").stdout
         assert told("attach", "pico") == {"attach": [{"board": "pico", "done": True}]}
         assert d.orders() == [
-            "eject pico -1 flag=0 seconds=0 bytes=0", "release pico -1 flag=0 seconds=0 bytes=0",
+            "eject pico -1 flag=0 seconds=0 bytes=0", "sync esp -1 flag=0 seconds=0 bytes=0",
+            "release pico -1 flag=0 seconds=0 bytes=0",
             "release pico -1 flag=0 seconds=30 bytes=0",
             "attach pico -1 flag=0 seconds=0 bytes=0"], d.orders()
         run("attach", "/dev/null", "--alias", "new")

@@ -201,7 +201,7 @@ def eject(case):
     for board in seen:
         part = board["partitions"][0]
         rig.equal([board["state"], board["directory"], part["pending_files"], part["pending"],
-                   part["mount"], part["error"]], ["released", "", 0, 0, "", ""], "after eject")
+                   part["mount"], part["error"]], ["ejected", "", 0, 0, "", ""], "after eject")
     rig.equal(len(seen), 2, "answers")
     rig.equal(romount.run("sync").stdout, "no board is there\n", "sync says")
     finish(daemon)
