@@ -128,6 +128,15 @@ def no_daemon_is_an_exit_code_of_its_own():
         err = run("list", code=3, env=env).stderr.decode()
         assert "systemctl start romountd" in err and "romountd --user" in err, err
     assert run("list", "--names", code=3).stderr == b""
+    # A word that is no file may be a board's name; a path is none, and a file is what it is.
+    for command in (["info"], ["layout"], ["format"], ["compact"]):
+        fails(*command, "pico", code=3,
+              saying="cannot open pico: No such file.* if it is a board: no romountd listens")
+        fails(*command, "./pico", saying="No such file")
+        fails(*command, "some/pico", saying="No such file")
+    fails("format", "--state", "state", "pico", saying="pico: No such file")
+    write("pico", b"dear reader, " * 1000)
+    fails("format", "--yes", "pico", saying="no ROMFS image")
     assert not os.path.exists("x")
 
 
@@ -388,7 +397,7 @@ def layout_of_an_image_needs_no_daemon():
     assert at == size
     write("blank", b"\xff" * size)
     assert told("layout", "blank")["sums"]["blank"] == size
-    fails("layout", "none.img", saying="No such file")
+    fails("layout", "./none.img", saying="No such file")
 
 
 @test
