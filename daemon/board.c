@@ -357,7 +357,7 @@ static void rest_ejected(struct board_life *l)
 		}
 		registry_partition_changed(l->env->registry, b, p);
 	}
-	board_life_set_state(l, "released", "");
+	board_life_set_state(l, "ejected", "");
 	if (waiting)
 		snprintf(text, sizeof(text),
 			"%s was let go, but %u file%s wait%s for it, safe on this computer: "
@@ -498,6 +498,7 @@ int board_new(const struct board_env *env, const char *ident, const struct store
 {
 	struct board_life *l = calloc(1, sizeof(*l));
 	_cleanup_free_ struct board *values = calloc(1, sizeof(*values));
+	_cleanup_close_ int fd = -1;
 	int r = l && values ? 0 : -ENOMEM;
 
 	if (r == 0)
@@ -515,6 +516,8 @@ int board_new(const struct board_env *env, const char *ident, const struct store
 		memcpy(values->firmware, memo->firmware, sizeof(values->firmware));
 		memcpy(values->unique_id, memo->unique_id, sizeof(values->unique_id));
 		values->life = l;
+		if (store_open_board(env->store, ident, false, &fd, NULL) == 0)
+			store_read_staged(fd, values);
 		env->owner(env->ctx, &values->place.policy, &values->owner, &values->group);
 		r = registry_add(env->registry, values, &l->board);
 	}

@@ -269,8 +269,6 @@ static void take_up_absent(void *ctx, const char *ident)
 	struct board *b;
 	struct error err = {0};
 	char name[NAMES_MAX + 1];
-	unsigned i;
-	int r;
 
 	if (!staged || store_open_board(all->env.store, ident, false, &fd, NULL) < 0)
 		return;
@@ -282,12 +280,8 @@ static void take_up_absent(void *ctx, const char *ident)
 	/* Names are remembered from different times. */
 	if (registry_find(all->env.registry, name))
 		snprintf(name, sizeof(name), "%s", ident);
-	r = board_new(&all->env, ident, &memo, name, &b, &err);
-	for (i = 0; r == 0 && i < staged->n_partitions; i++)
-		r = registry_add_partition(all->env.registry, b, &staged->partitions[i]);
-	if (r < 0)
-		log_to(all->env.log, LOG_WARNING, "%s: %s", name,
-			err.text[0] ? err.text : strerror(-r));
+	if (board_new(&all->env, ident, &memo, name, &b, &err) < 0)
+		log_to(all->env.log, LOG_WARNING, "%s", err.text);
 }
 
 int boards_new(const struct boards_options *options, struct boards **out, struct error *err)

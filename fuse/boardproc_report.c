@@ -75,6 +75,7 @@ static bool describe_part(
 		return false;
 	}
 	volume_status(p->volume, &s);
+	out->is_attached = true;
 	out->used = s.summary.used;
 	out->free = s.summary.free;
 	out->pending = s.summary.pending;

@@ -218,12 +218,14 @@ static const struct wire_field board_fields[] = {
 };
 
 /* The last one may be absent. */
+#define ATTACHED_FIELDS 0xfull /* the first four */
+
 static const struct wire_field partition_fields[] = {
-	WIRE_U64("size", struct control_partition, size),
 	WIRE_U64("used", struct control_partition, used),
 	WIRE_U64("free", struct control_partition, free),
 	WIRE_U64("pending", struct control_partition, pending),
 	WIRE_U32("pending-files", struct control_partition, pending_files),
+	WIRE_U64("size", struct control_partition, size),
 	WIRE_TEXT("state", struct control_partition, state),
 	WIRE_TEXT("error", struct control_partition, error),
 	WIRE_TEXT("note", struct control_partition, note),
@@ -263,7 +265,8 @@ void control_tell_partition(
 	if (r >= 0)
 		r = sd_bus_message_append(m, "u", number);
 	if (r >= 0)
-		r = wire_append(m, partition_fields, n, p, WIRE_ALL);
+		r = wire_append(m, partition_fields, n, p,
+			p->is_attached ? WIRE_ALL : ~ATTACHED_FIELDS);
 	if (r >= 0)
 		(void)!sd_bus_send(c->bus, m, NULL);
 }
