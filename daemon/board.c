@@ -567,6 +567,8 @@ void board_plug(struct board *b, const struct place *place, struct mount_dir *di
 
 	b->place = *place;
 	b->present = true;
+	if (was_present && l->grant)
+		grant_update(l->grant, place);
 	if (dir)
 		take_dir(l, dir);
 	if (!was_present) {

@@ -13,17 +13,28 @@
 #include "fuse/portwait.h"
 
 #define WAITERS_MAX 8u
+#define USEC 1000000u
+#define OPEN_USEC (8u * USEC) /* the process waits for ten seconds */
+#define RETRY_MIN_USEC USEC   /* of a connection */
+#define RETRY_MAX_USEC (60u * USEC)
 
 struct asking;
 
 struct grant {
 	sd_event *event;
 	struct place place;
-	unsigned tty; /* index of the one that is used */
+	unsigned tty;	/* index of the one that is used; those before it have been tried */
+	bool exhausted; /* all of them have, and none has a REPL */
+	bool has_news;	/* a tty has come since one was opened */
+	int wanted;	/* interface with the REPL, as far as is known; -1 */
+	/* Of a connection: a session after which nobody waits was a good one. */
+	bool waited;
+	uint64_t retry_usec;
 	pid_t pid;
 	void (*kept)(void *ctx, int interface);
 	void *ctx;
 	struct portguard *guard; /* NULL: a socket, or there is no watch */
+	bool changed;		 /* it watches another tty than before */
 	bool inside;		 /* between its enter and leave */
 	struct asking *asking;	 /* what threads do */
 	struct waiter *waiters;
@@ -34,7 +45,8 @@ struct grant {
 struct asking {
 	struct asking *next;
 	struct grant *grant; /* NULL: gone meanwhile */
-	sd_bus_message *call;
+	sd_bus_message *call; /* NULL: it has been answered that this takes too long */
+	sd_event_source *timer;
 	bool opens;
 	pid_t except;
 	struct portopen port;
@@ -46,6 +58,7 @@ struct waiter {
 	struct grant *grant;
 	sd_bus_message *call;
 	sd_event_source *events, *deadline;
+	int at_end; /* the answer at the deadline */
 	int fd;
 };
 
@@ -60,20 +73,59 @@ static void watch_node(struct grant *g)
 		g->guard = NULL; /* never alone */
 }
 
-/* The one that was the REPL the last time comes first, the others after it in their order. */
-static void prefer(struct place *place, int interface)
+/* Of those that have not been tried, the one where the REPL should be comes first, the others
+ * after it in their order. */
+static bool prefer(struct grant *g)
 {
+	struct place *place = &g->place;
 	struct place_tty wanted;
-	unsigned i = 0;
+	unsigned i = g->tty;
 
-	while (i < place->n_ttys && place->ttys[i].interface != interface)
+	while (i < place->n_ttys && place->ttys[i].interface != g->wanted)
 		i++;
-	if (interface < 0 || i == place->n_ttys)
-		return;
+	if (g->wanted < 0 || i == g->tty || i == place->n_ttys)
+		return false;
 	wanted = place->ttys[i];
-	for (; i > 0; i--)
+	for (; i > g->tty; i--)
 		place->ttys[i] = place->ttys[i - 1];
-	place->ttys[0] = wanted;
+	place->ttys[g->tty] = wanted;
+	return true;
+}
+
+static void use(struct grant *g, unsigned tty)
+{
+	g->tty = tty;
+	(void)prefer(g);
+	watch_node(g);
+	g->changed = true;
+}
+
+static bool has_node(const struct place *place, const char *node)
+{
+	for (unsigned i = 0; i < place->n_ttys; i++)
+		if (strcmp(place->ttys[i].node, node) == 0)
+			return true;
+	return false;
+}
+
+static void append(struct place *place, const struct place_tty *tty)
+{
+	if (place->n_ttys < PLACE_TTYS_MAX)
+		place->ttys[place->n_ttys++] = *tty;
+}
+
+/* Those of `now` that were not there before; whether there are any. */
+static bool append_new(struct place *to, const struct place *now, const struct place *before)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < now->n_ttys; i++) {
+		if (has_node(before, now->ttys[i].node))
+			continue;
+		append(to, &now->ttys[i]);
+		any = true;
+	}
+	return any;
 }
 
 int grant_new(const struct grant_options *options, struct grant **out)
@@ -87,8 +139,9 @@ int grant_new(const struct grant_options *options, struct grant **out)
 	g->place = *options->place;
 	g->kept = options->kept;
 	g->ctx = options->ctx;
-	prefer(&g->place, interface >= 0 ? interface : options->interface);
-	watch_node(g);
+	g->wanted = interface >= 0 ? interface : options->interface;
+	use(g, 0);
+	g->changed = false;
 	*out = g;
 	return 0;
 }
@@ -134,6 +187,36 @@ static void end_waits(struct grant *g, int result)
 		end_wait(g->waiters, result);
 }
 
+void grant_update(struct grant *g, const struct place *place)
+{
+	const struct place before = g->place;
+	const char *node = before.ttys[g->tty].node;
+	struct place *list = &g->place;
+	unsigned tty = 0;
+	bool news = false;
+
+	list->n_ttys = 0;
+	/* Where all have been tried, what is new comes first. */
+	if (g->exhausted)
+		news = append_new(list, place, &before);
+	for (unsigned i = 0; i < before.n_ttys; i++) {
+		if (i == g->tty && !g->exhausted)
+			tty = list->n_ttys;
+		else if (!has_node(place, before.ttys[i].node))
+			continue;
+		append(list, &before.ttys[i]);
+	}
+	if (!g->exhausted)
+		news = append_new(list, place, &before);
+	g->tty = tty;
+	if (strcmp(grant_node(g), node) != 0)
+		use(g, tty);
+	if (!news)
+		return;
+	g->has_news = true;
+	end_waits(g, 0);
+}
+
 void grant_free(struct grant *g)
 {
 	struct asking *a;
@@ -148,6 +231,14 @@ void grant_free(struct grant *g)
 }
 
 /* --- threads --- */
+
+static void asking_free(struct asking *a)
+{
+	sd_event_source_disable_unref(a->timer);
+	sd_bus_message_unref(a->call);
+	closep(&a->port.fd);
+	free(a);
+}
 
 static void work(void *ctx)
 {
@@ -168,7 +259,8 @@ static void leave(struct grant *g)
 
 static void answer_open(struct grant *g, struct asking *a)
 {
-	bool alone = g->guard && portguard_alone(g->guard);
+	/* Who had another tty before it was watched is not known. */
+	bool alone = g->guard && !g->changed && portguard_alone(g->guard);
 
 	if (a->port.fd < 0) {
 		leave(g);
@@ -178,7 +270,8 @@ static void answer_open(struct grant *g, struct asking *a)
 	/* Told once: what the others may have done, the process looks at now. */
 	if (g->guard)
 		portguard_reset(g->guard);
-	if (sd_bus_reply_method_return(a->call, "hb", a->port.fd, (int)alone) < 0)
+	g->changed = false;
+	if (sd_bus_reply_method_return(a->call, "hbs", a->port.fd, (int)alone, a->port.node) < 0)
 		leave(g);
 }
 
@@ -195,16 +288,43 @@ static void on_worked(void *ctx)
 {
 	struct asking *a = ctx;
 
-	if (a->grant) {
+	if (a->grant)
 		forget(a);
-		if (a->opens)
-			answer_open(a->grant, a);
-		else
-			(void)!sd_bus_reply_method_return(a->call, "s", a->holder);
-	}
-	closep(&a->port.fd);
-	sd_bus_message_unref(a->call);
-	free(a);
+	if (a->grant && a->call && a->opens)
+		answer_open(a->grant, a);
+	else if (a->grant && a->call)
+		(void)!sd_bus_reply_method_return(a->call, "s", a->holder);
+	asking_free(a);
+}
+
+static int late(const struct asking *a, struct error *err)
+{
+	if (a->port.is_socket)
+		return error_set(err, -ENODEV,
+			"%s: no name server and no computer answers; is this computer online? "
+			"It is tried again now and then",
+			a->port.node);
+	return error_set(err, -ENODEV,
+		"%s: its driver does not answer; unplug the board, and plug it in again",
+		a->port.node);
+}
+
+/* The thread cannot be stopped; but nobody waits for it any more. */
+static int on_late(sd_event_source *s, uint64_t usec, void *data)
+{
+	struct asking *a = data;
+	struct error err = {0};
+	int r = late(a, &err);
+
+	(void)s;
+	(void)usec;
+	if (!a->grant || !a->call)
+		return 0;
+	if (a->opens)
+		leave(a->grant);
+	(void)!wire_reply_error(a->call, r, &err);
+	a->call = sd_bus_message_unref(a->call);
+	return 0;
 }
 
 static int ask(struct grant *g, sd_bus_message *call, bool opens, struct error *err)
@@ -212,6 +332,8 @@ static int ask(struct grant *g, sd_bus_message *call, bool opens, struct error *
 	struct asking *a;
 	int r;
 
+	if (g->asking && !g->asking->call)
+		return late(g->asking, err);
 	if (g->asking)
 		return error_set(err, -EBUSY, "one thing at a time");
 	a = calloc(1, sizeof(*a));
@@ -225,10 +347,12 @@ static int ask(struct grant *g, sd_bus_message *call, bool opens, struct error *
 	snprintf(a->port.node, sizeof(a->port.node), "%s", grant_node(g));
 	a->call = sd_bus_message_ref(call);
 	a->grant = g;
-	r = chore_start(g->event, work, on_worked, a);
+	r = sd_event_add_time_relative(
+		g->event, &a->timer, CLOCK_MONOTONIC, OPEN_USEC, 0, on_late, a);
+	if (r >= 0)
+		r = chore_start(g->event, work, on_worked, a);
 	if (r < 0) {
-		sd_bus_message_unref(a->call);
-		free(a);
+		asking_free(a);
 		return error_set(err, r, "cannot start a thread: %s", strerror(-r));
 	}
 	g->asking = a;
@@ -242,6 +366,12 @@ int grant_open(struct grant *g, sd_bus_message *call, unsigned baud, struct erro
 	(void)baud; /* the process sets it: it has the descriptor */
 	if (g->inside)
 		return error_set(err, -EBUSY, "%s is open already", grant_node(g));
+	if (prefer(g))
+		use(g, g->tty);
+	g->exhausted = g->has_news = false;
+	if (!g->waited)
+		g->retry_usec = 0;
+	g->waited = false;
 	if (g->guard)
 		portguard_enter(g->guard);
 	g->inside = true;
@@ -285,8 +415,14 @@ static int on_wait_deadline(sd_event_source *s, uint64_t usec, void *data)
 
 	(void)s;
 	(void)usec;
-	end_wait(w, -ETIMEDOUT);
+	end_wait(w, w->at_end);
 	return 0;
+}
+
+static void back_off(struct grant *g)
+{
+	g->waited = true;
+	g->retry_usec = g->retry_usec ? MIN(g->retry_usec * 2, RETRY_MAX_USEC) : RETRY_MIN_USEC;
 }
 
 static int start_wait(struct waiter *w, uint64_t usec)
@@ -294,7 +430,13 @@ static int start_wait(struct waiter *w, uint64_t usec)
 	struct grant *g = w->grant;
 	int r = 0;
 
-	if (!g->place.is_socket) {
+	if (g->place.is_socket)
+		back_off(g);
+	w->at_end = g->place.is_socket && g->retry_usec <= usec ? 0 : -ETIMEDOUT;
+	if (w->at_end == 0)
+		usec = g->retry_usec;
+	/* What others do at a tty without a REPL does not give it one. */
+	if (!g->place.is_socket && !g->exhausted) {
 		w->fd = portwait_watch(grant_node(g));
 		if (w->fd < 0)
 			return w->fd;
@@ -307,13 +449,25 @@ static int start_wait(struct waiter *w, uint64_t usec)
 	return r;
 }
 
+/* Nobody has use for so many: its caller has given up. */
+static struct waiter *oldest(struct grant *g)
+{
+	struct waiter *w = g->waiters;
+
+	while (w->next)
+		w = w->next;
+	return w;
+}
+
 int grant_wait(struct grant *g, sd_bus_message *call, uint64_t usec, struct error *err)
 {
 	struct waiter *w;
 	int r;
 
+	if (g->has_news)
+		return sd_bus_reply_method_return(call, "");
 	if (g->n_waiters == WAITERS_MAX)
-		return error_set(err, -EBUSY, "too many wait for %s", grant_node(g));
+		end_wait(oldest(g), -ETIMEDOUT);
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return error_set(err, -ENOMEM, "out of memory");
@@ -336,10 +490,13 @@ int grant_next(struct grant *g, sd_bus_message *call, struct error *err)
 {
 	if (g->asking || g->inside)
 		return error_set(err, -EBUSY, "%s is open", grant_node(g));
-	if (g->tty + 1 >= g->place.n_ttys)
+	if (g->tty + 1 >= g->place.n_ttys) {
+		if (g->tty > 0)
+			use(g, 0);
+		g->exhausted = true;
 		return error_set(err, -ENODEV, "this board has no other port");
-	g->tty++;
-	watch_node(g);
+	}
+	use(g, g->tty + 1);
 	end_waits(g, 0);
 	return sd_bus_reply_method_return(call, "s", grant_node(g));
 }
@@ -347,6 +504,8 @@ int grant_next(struct grant *g, sd_bus_message *call, struct error *err)
 int grant_keep(struct grant *g, sd_bus_message *call, struct error *err)
 {
 	(void)err;
+	if (g->place.ttys[g->tty].interface >= 0)
+		g->wanted = g->place.ttys[g->tty].interface;
 	g->kept(g->ctx, g->place.ttys[g->tty].interface);
 	return sd_bus_reply_method_return(call, "");
 }

@@ -198,7 +198,7 @@ WITH_NUMBER(ready, uint32_t, "u")
 
 static const sd_bus_vtable host_vtable[] = {
 	SD_BUS_VTABLE_START(0),
-	SD_BUS_METHOD("OpenPort", "u", "hb", host_open_port, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("OpenPort", "u", "hbs", host_open_port, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("PortHolder", "", "s", host_port_holder, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("ClosePort", "", "", host_close_port, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD("WaitPort", "t", "", host_wait_port, SD_BUS_VTABLE_UNPRIVILEGED),

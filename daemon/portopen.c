@@ -17,7 +17,7 @@
 #include "libdev/tty.h"
 #include "util/clock.h"
 
-#define CONNECT_MS 10000u
+#define CONNECT_MS 6000u /* for all addresses of a name: less than grant.c waits */
 #define USB_KEY "usb/"
 
 /* --- ttys --- */
@@ -142,6 +142,20 @@ static int split(const char *text, char *host, size_t cap, const char **port)
 	return 0;
 }
 
+/* Where nobody listens at a port that the kernel hands out by itself, a connection may get the
+ * same number at our end, and answer itself. */
+static bool is_itself(int fd)
+{
+	struct sockaddr_storage here, there;
+	socklen_t n_here = sizeof(here), n_there = sizeof(there);
+
+	memset(&here, 0, sizeof(here));
+	memset(&there, 0, sizeof(there));
+	return getsockname(fd, (struct sockaddr *)&here, &n_here) == 0 &&
+		getpeername(fd, (struct sockaddr *)&there, &n_there) == 0 &&
+		n_here == n_there && memcmp(&here, &there, n_here) == 0;
+}
+
 static int connect_to(const struct addrinfo *a, deadline_t deadline)
 {
 	_cleanup_close_ int fd = socket(
@@ -163,17 +177,62 @@ static int connect_to(const struct addrinfo *a, deadline_t deadline)
 		return -errno;
 	if (code)
 		return -code;
+	if (is_itself(fd))
+		return -ECONNREFUSED;
 	/* A cable that was pulled shows by keepalives alone. */
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	return TAKE_FD(fd);
 }
 
+static int unresolved(struct portopen *p, const char *host, int code)
+{
+	const char *why = code == EAI_SYSTEM ? strerror(errno) : gai_strerror(code);
+
+	if (code == EAI_NONAME)
+		return error_set(&p->err, -ENODEV,
+			"%s: no computer named '%s' is known (%s); correct the name in "
+			"socket=, or have it known; it is tried again now and then",
+			p->node, host, why);
+	return error_set(&p->err, -ENODEV,
+		"%s: the address of '%s' cannot be found out (%s); is this computer online? It "
+		"is tried again now and then",
+		p->node, host, why);
+}
+
+static int unconnected(struct portopen *p, int code)
+{
+	if (code == ECONNREFUSED)
+		return error_set(&p->err, -ENODEV,
+			"nobody listens at %s (%s); start the serial port server (ser2net, QEMU) "
+			"there, or correct socket=; it is tried again now and then",
+			p->node, strerror(code));
+	return error_set(&p->err, -ENODEV,
+		"cannot connect to %s: %s; is that computer there? It is tried again now and then",
+		p->node, strerror(code));
+}
+
+/* An address that does not answer leaves time for those behind it. */
+static int connect_one_of(const struct addrinfo *all)
+{
+	deadline_t deadline = deadline_in(CONNECT_MS);
+	const struct addrinfo *a;
+	unsigned left = 0;
+	int r = -EADDRNOTAVAIL;
+
+	for (a = all; a; a = a->ai_next)
+		left++;
+	for (a = all; a && r < 0; a = a->ai_next, left--)
+		r = connect_to(a, deadline_in((unsigned)deadline_left(deadline) / left));
+	return r;
+}
+
+/* Addresses of a kind that this computer has none of are refused by connect(2) at once, so
+ * nothing is left out here: AI_ADDRCONFIG would not count those of the computer itself. */
 static int open_socket(struct portopen *p)
 {
-	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
-	deadline_t deadline = deadline_in(CONNECT_MS);
-	struct addrinfo *all = NULL, *a;
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+	struct addrinfo *all = NULL;
 	char host[PLACE_TEXT];
 	const char *port;
 	int r;
@@ -182,15 +241,11 @@ static int open_socket(struct portopen *p)
 		return error_set(&p->err, -EINVAL, "'%s' is not HOST:PORT", p->node);
 	r = getaddrinfo(host, port, &hints, &all);
 	if (r != 0)
-		return error_set(&p->err, -ENODEV, "%s: %s", p->node,
-			r == EAI_SYSTEM ? strerror(errno) : gai_strerror(r));
-	r = -ENODEV;
-	for (a = all; a && r < 0; a = a->ai_next)
-		r = connect_to(a, deadline);
+		return unresolved(p, host, r);
+	r = connect_one_of(all);
 	freeaddrinfo(all);
 	if (r < 0)
-		return error_set(&p->err, -ENODEV, "cannot connect to %s: %s", p->node,
-			strerror(-r));
+		return unconnected(p, -r);
 	p->fd = r;
 	return 0;
 }

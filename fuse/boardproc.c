@@ -122,9 +122,17 @@ static void mount(struct part *p)
 
 /* --- attaching --- */
 
-static void retry_when_free(struct boardproc *b, int r)
+/* Behind another interface of the board there may be a REPL. */
+static bool is_no_repl(int r)
 {
-	if ((r == -EBUSY || r == -ENODEV) && !b->released && !b->ending)
+	return r == -EPROTO || r == -ETIMEDOUT;
+}
+
+static void retry_later(struct boardproc *b, int r)
+{
+	bool helps = r == -EBUSY || r == -ENODEV || is_no_repl(r);
+
+	if (helps && !b->released && !b->ending)
 		(void)!port_watch(boardproc_port(b), b->event, &b->waker);
 }
 
@@ -155,7 +163,7 @@ static void on_attached(void *ctx, int result, const char *text)
 			log_to(&b->log, LOG_ERR, "rom%u: %s", p->number, text);
 		volume_free(p->volume);
 		p->volume = NULL;
-		retry_when_free(b, result);
+		retry_later(b, result);
 	}
 	boardproc_report(b);
 	boardproc_order_delayed(b);
@@ -247,12 +255,6 @@ static bool recall_board(const struct boardproc *b, struct dev_board_info *out)
 	return false;
 }
 
-/* Behind another interface of the board there may be a REPL. */
-static bool is_no_repl(int r)
-{
-	return r == -EPROTO || r == -ETIMEDOUT;
-}
-
 static int ask_board(struct boardproc *b, struct dev_board_info *out, struct error *err)
 {
 	struct port *port = boardproc_port(b);
@@ -320,8 +322,10 @@ static void on_looked(struct worker_job *job)
 		return;
 	}
 	if (l->result < 0) {
-		log_to(&b->log, LOG_ERR, "%s", l->err.text);
-		retry_when_free(b, l->result);
+		if (strcmp(l->err.text, l->logged.text) != 0)
+			log_to(&b->log, LOG_ERR, "%s", l->err.text);
+		l->logged = l->err;
+		retry_later(b, l->result);
 	} else if (l->known && !has_volumes(b)) {
 		b->board = l->info;
 		list_parts(b);

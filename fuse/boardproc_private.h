@@ -38,6 +38,7 @@ struct look {
 	bool known; /* info is */
 	int result;
 	struct error err;
+	struct error logged; /* the last failure */
 };
 
 struct boardproc {
@@ -57,7 +58,7 @@ struct boardproc {
 	struct look look;
 	bool looking;
 	struct worker_job leave_job; /* behind the attaching of all: link_leave */
-	struct port_waker waker; /* after a look, or an attaching, that found the port busy */
+	struct port_waker waker; /* after a look, or an attaching, that has failed */
 	/* Released. */
 	bool released;
 	struct worker_job release_job;

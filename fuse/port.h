@@ -31,8 +31,8 @@ struct port_ops {
 	void (*free)(struct port *p);
 };
 
-/* Told when the port was closed by another program, or has come back: what failed is worth
- * another try. Loop's thread. */
+/* Told when the port was closed by another program, has come back, or is another one now: what
+ * failed is worth another try. Loop's thread. */
 struct port_waker { /* the caller's, until port_unwatch */
 	void (*wake)(void *ctx);
 	void *ctx;

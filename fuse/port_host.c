@@ -34,7 +34,7 @@ struct answer {
 	struct error err;
 	int fd; /* ASK_OPEN */
 	bool alone;
-	char text[NAME_SIZE]; /* ASK_HOLDER, ASK_NEXT */
+	char text[NAME_SIZE]; /* ASK_HOLDER; of the port: ASK_OPEN, ASK_NEXT */
 };
 
 struct port_host {
@@ -113,10 +113,12 @@ static void deliver(struct port_host *h, unsigned count, struct answer *a)
 
 static int read_open(sd_bus_message *m, struct answer *a)
 {
-	int fd, alone, r = sd_bus_message_read(m, "hb", &fd, &alone);
+	const char *name;
+	int fd, alone, r = sd_bus_message_read(m, "hbs", &fd, &alone, &name);
 
 	if (r < 0)
 		return r;
+	wire_copy_text(a->text, sizeof(a->text), name);
 	a->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	a->alone = alone;
 	return a->fd < 0 ? -errno : 0;
@@ -321,6 +323,15 @@ static int name_holder(struct port_host *h, int cancel_fd, struct error *err)
 		h->base.name, a.text);
 }
 
+static void take_name(struct port_host *h, const char *name)
+{
+	if (strcmp(h->base.name, name) == 0)
+		return;
+	h->name = !h->name;
+	snprintf(h->names[h->name], NAME_SIZE, "%s", name);
+	h->base.name = h->names[h->name];
+}
+
 static int host_open(struct port *p, unsigned baud, int cancel_fd,
 	struct dev_transport **out, struct error *err)
 {
@@ -332,6 +343,7 @@ static int host_open(struct port *p, unsigned baud, int cancel_fd,
 
 	if (r < 0)
 		return error_set(err, r, "%s", a.err.text);
+	take_name(h, a.text);
 	if (!a.alone)
 		h->alone = false;
 	r = dev_transport_adopt(a.fd, p->name, &options, out, err);
@@ -387,9 +399,7 @@ int port_host_next(struct port *p, int cancel_fd, struct error *err)
 
 	if (r < 0)
 		return error_set(err, r, "%s", a.err.text);
-	h->name = !h->name;
-	snprintf(h->names[h->name], NAME_SIZE, "%s", a.text);
-	p->name = h->names[h->name];
+	take_name(h, a.text);
 	h->alone = false;
 	return 0;
 }

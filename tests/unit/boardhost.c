@@ -81,7 +81,7 @@ static int on_open(sd_bus_message *m, void *data, sd_bus_error *ret)
 		return refuse(m, errno == EBUSY ? BUS_ERROR_BUSY : BUS_ERROR_GONE,
 			"the port cannot be opened");
 	portguard_reset(h->guard);
-	return sd_bus_reply_method_return(m, "hb", fd, (int)alone);
+	return sd_bus_reply_method_return(m, "hbs", fd, (int)alone, h->ports[h->port]);
 }
 
 static int on_close(sd_bus_message *m, void *data, sd_bus_error *ret)
@@ -256,7 +256,7 @@ static int on_mount(sd_bus_message *m, void *data, sd_bus_error *ret)
 
 static const sd_bus_vtable vtable[] = {
 	SD_BUS_VTABLE_START(0),
-	METHOD("OpenPort", "u", "hb", on_open),
+	METHOD("OpenPort", "u", "hbs", on_open),
 	METHOD("PortHolder", "", "s", on_holder),
 	METHOD("ClosePort", "", "", on_close),
 	METHOD("WaitPort", "t", "", on_wait),
