@@ -75,7 +75,7 @@ static void test_exact(void **state)
 	assert_memory_equal(fakeboard.flash, bed_image, BED_SIZE);
 }
 
-static void test_restore_over_strangers(void **state)
+static void test_over_strangers(void **state)
 {
 	struct rig *r = *state;
 
@@ -297,7 +297,8 @@ static void test_blank(void **state)
 }
 
 /* Nothing of it is done. */
-static void expect_refused(struct rig *r, const void *bytes, size_t len, bool exact, int code)
+static void expect_refused(
+	struct rig *r, const void *bytes, size_t len, bool exact, int code)
 {
 	uint8_t before[BED_SIZE];
 
@@ -564,7 +565,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_restore, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_exact, bed_setup, bed_teardown),
-		cmocka_unit_test_setup_teardown(test_restore_over_strangers, bed_setup, bed_teardown),
+		cmocka_unit_test_setup_teardown(test_over_strangers, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_replaced_and_killed, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_loop_is_free, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_used_meanwhile, bed_setup, bed_teardown),
