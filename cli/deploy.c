@@ -112,7 +112,8 @@ const struct cli_command cmd_restore_command = {
 	.help =
 		"For what 'romount save' has made. What the partition holds, and what waits to be\n"
 		"written to it, is given up: you are asked before; without a terminal only --yes\n"
-		"does it. IMG may be '-', standard input.\n"
+		"does it. IMG may be '-', standard input. A wholly blank one, as saved of a new\n"
+		"partition, makes it blank again; other bytes that are no ROMFS are refused.\n"
 		"\n"
 		"Options:\n"
 		"  -y, --yes              do not ask\n" CLIENT_HELP,

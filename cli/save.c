@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "cli/flashmap.h"
 #include "cli/json.h"
 #include "cli/operate.h"
 #include "cli/output.h"
@@ -71,25 +72,50 @@ static int copy_out(int fd, struct error *err)
 	return n < 0 ? error_set(err, -errno, "cannot read the image: %s", strerror(errno)) : 0;
 }
 
-static int report(const struct transfer *t, const char *name, int fd, struct error *err)
+static void print_saved(const struct transfer *t, const char *name, uint64_t size,
+	enum romfs_status status)
 {
 	_cleanup_free_ char *shown = ui_escape(t->path, strlen(t->path));
-	struct json_object *doc;
+
+	printf("%s: %s, from %s\n", shown ? shown : "?", UI_SIZE(size),
+		*name ? name : t->client.host);
+	if (status == ROMFS_BLANK)
+		puts("There is no file system in it: it begins blank. Where all of it is, 'romount "
+		     "restore' makes a partition blank with it.");
+	else if (status != ROMFS_VALID)
+		printf("There is no file system in it (%s), and 'romount restore' does not take "
+		       "it.\n",
+			flashmap_status_name(status));
+}
+
+static int print_json(const struct transfer *t, const char *name, uint64_t size,
+	enum romfs_status status, struct error *err)
+{
+	struct json_object *doc = json_object_new_object();
+	bool ok = json_put_text(doc, "file", t->path) && json_put_number(doc, "size", size) &&
+		  json_put_string(doc, "status", flashmap_status_name(status)) &&
+		  (!*name || json_put_string(doc, "from", name));
+
+	return json_print(doc, ok) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
+}
+
+static int report(const struct transfer *t, const char *name, int fd, struct error *err)
+{
+	_cleanup_(romfs_image_freep) struct romfs_image *image = NULL;
+	struct romfs_source source;
 	struct stat st;
-	bool ok;
+	int r;
 
 	if (fstat(fd, &st) < 0)
 		return error_set(err, -errno, "%s: %s", t->path, strerror(errno));
-	if (!t->client.json) {
-		printf("%s: %s, from %s\n", shown ? shown : "?", UI_SIZE((uint64_t)st.st_size),
-			*name ? name : t->client.host);
-		return 0;
-	}
-	doc = json_object_new_object();
-	ok = json_put_text(doc, "file", t->path) &&
-	     json_put_number(doc, "size", (uint64_t)st.st_size) &&
-	     (!*name || json_put_string(doc, "from", name));
-	return json_print(doc, ok) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
+	source = romfs_source_fd(&fd, (uint64_t)st.st_size);
+	r = romfs_parse(&source, &image, err);
+	if (r < 0)
+		return error_prefix(err, r, "%s", t->path);
+	if (t->client.json)
+		return print_json(t, name, source.size, image->status, err);
+	print_saved(t, name, source.size, image->status);
+	return 0;
 }
 
 static int save(const struct transfer *t, struct error *err)
@@ -142,7 +168,8 @@ const struct cli_command cmd_save_command = {
 	.summary = "copies a partition's bytes into an image file",
 	.help =
 		"The whole partition as flash holds it, for 'romount restore', 'info', 'ls' and\n"
-		"'mount'. FILE appears when it is whole; '-' is standard output.\n"
+		"'mount'. FILE appears when it is whole; '-' is standard output. Where flash holds\n"
+		"no file system, its bytes are saved all the same, and that is said.\n"
 		"\n"
 		"Options:\n" CLIENT_HELP,
 };

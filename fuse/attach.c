@@ -245,7 +245,7 @@ static int start_from_flash(struct attaching *at, struct error *err)
 	intent_sweep(f->dirfd, NULL);
 	r = forget_nodes(f);
 	if (r == 0)
-		r = load_image(f, at->a->base.image->tree);
+		r = load_tree(f->nodes, at->a->base.image->tree, CONTENT_BASE);
 	if (r < 0)
 		return error_set(err, r, "loading the tree: %s", strerror(-r));
 	memcpy(header.base, at->a->base.fingerprint, SHA256_SIZE);

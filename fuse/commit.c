@@ -23,6 +23,8 @@ int commit_new(struct folder *f, struct snapshot *snapshot, struct commit **out)
 		return r;
 	}
 	c->snapshot = snapshot;
+	if (folder_capacity(f) < f->charged)
+		c->crowd = f->charged;
 	c->job.run = commit_run;
 	*out = c;
 	return 0;
@@ -94,6 +96,49 @@ static int find_places(struct commit *c, uint64_t **out)
 	return 0;
 }
 
+static int by_offset(const void *a, const void *b)
+{
+	const struct content *x = a, *y = b;
+
+	return x->off < y->off ? -1 : x->off > y->off;
+}
+
+/* Whether files of the snapshot are read from the same bytes of flash. */
+static int shares_bytes(const struct snapshot *s)
+{
+	uint32_t n = 0, count = romfs_tree_count(s->tree);
+	_cleanup_free_ struct content *v = calloc(count, sizeof(*v));
+	uint64_t end = 0;
+
+	if (!v)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++)
+		if (s->items[i].content.kind == CONTENT_BASE)
+			v[n++] = s->items[i].content;
+	qsort(v, n, sizeof(*v), by_offset);
+	for (uint32_t i = 0; i < n; i++) {
+		if (v[i].size && v[i].off < end)
+			return 1;
+		end = MAX(end, v[i].off + v[i].size);
+	}
+	return 0;
+}
+
+/* Flash that is written anew has each file by itself: if that is more than it holds, a cut at
+ * the wrong time could not be healed, so nothing is begun. */
+static int check_crowd(const struct commit *c, struct error *err)
+{
+	const struct dev_geometry *g = flash_geometry(c->flash);
+	int r = c->crowd ? shares_bytes(c->snapshot) : 0;
+
+	if (r <= 0)
+		return r;
+	return error_set(err, -ENOSPC,
+		"rom%u cannot be changed while its files share so many bytes on flash: each by "
+		"itself they need %llu bytes, and the partition holds %llu; remove some of them",
+		g->number, (unsigned long long)c->crowd, (unsigned long long)g->size);
+}
+
 /* Beside what flash shows, if need be after room was gained; else in its place. 1: a step was
  * made instead. */
 static int plan_save(struct commit *c, const struct wanted *w, struct patch *patch,
@@ -140,8 +185,11 @@ static int save(struct commit *c, struct error *err)
 	_cleanup_free_ uint64_t *places = NULL;
 	struct wanted w = {
 		.tree = c->snapshot->tree, .content = snapshot_content, .ctx = &reader};
-	int r = find_places(c, &places);
+	int r = check_crowd(c, err);
 
+	if (r < 0)
+		return r;
+	r = find_places(c, &places);
 	if (r == 0)
 		r = patch_new(c->dirfd, flash_geometry(c->flash)->size, &patch);
 	if (r < 0)

@@ -45,6 +45,7 @@ struct commit {
 	int image_fd; /* COMMIT_IMAGE: the caller's */
 	uint64_t image_size;
 	struct flash_progress *progress;
+	uint64_t crowd; /* bytes that the snapshot is reckoned with, where flash has fewer; or 0 */
 	struct snapshot *snapshot; /* owned; NULL: nothing is to be written, only tidied up,
 				    * with COMMIT_SAVE where tidy.h says that it is due */
 	struct romfs_extent *keep; /* owned: places on flash that the folder refers to */

@@ -55,7 +55,7 @@ static int write_image(struct commit *c, struct romfs_image *image, struct error
 {
 	const struct romfs_geometry geometry = flash_romfs_geometry(c->flash);
 	const struct romfs_flash now = commit_flash_now(c);
-	const struct wanted w = {.tree = image->tree};
+	const struct wanted w = {.tree = image->tree, .blank = image->status == ROMFS_BLANK};
 	_cleanup_(romfs_plan_freep) struct romfs_plan *plan = NULL;
 	_cleanup_(patch_freep) struct patch *patch = NULL;
 	int r = patch_new(c->dirfd, geometry.size, &patch);

@@ -12,6 +12,7 @@ struct wanted {
 	uint64_t *places;
 	romfs_content_fn content;
 	void *ctx; /* for content */
+	bool blank; /* not even a file system, as before the first save */
 };
 
 /* commit.c: what the new tree does not hold and somebody still needs is known to the host. */

@@ -85,6 +85,7 @@ int commit_plan(struct commit *c, enum romfs_goal goal, const struct wanted *w,
 static int read_next(struct commit *c, const struct wanted *w, const struct romfs_source *next,
 	struct error *err)
 {
+	enum romfs_status status = w->blank ? ROMFS_BLANK : ROMFS_VALID;
 	const struct romfs_image *image;
 	int r;
 
@@ -93,7 +94,7 @@ static int read_next(struct commit *c, const struct wanted *w, const struct romf
 	if (r < 0)
 		return error_prefix(err, r, "what is to be written");
 	image = c->next.image;
-	if (image->status == ROMFS_VALID &&
+	if (image->status == status &&
 		romfs_tree_count(image->tree) == romfs_tree_count(w->tree))
 		return 0;
 	return error_set(err, -EUCLEAN,

@@ -108,13 +108,30 @@ must_check int folder_rewrite_journal(
 /* Everything in the folder is deleted and staged as that, in a step that a crash does not
  * part: for an opener whom nobody else shares the folder with. */
 must_check int folder_empty(struct folder *f, struct error *err);
-/* Everything in the folder gives way to a tree whose files' bytes stand in `fd`, where their
- * data_off say (NULL: to nothing), and is staged, in a step that a crash does not part; waits
- * for the disk. Who has a file open keeps what it holds. `gone` is told of each name below the
- * root that was there, or is there now. -ENOSPC: flash has no room for it, unless `fits`; on
- * failure nothing has changed. No commit may be under way. */
-typedef void (*folder_name_fn)(void *ctx, const char *name);
-must_check int folder_replace(struct folder *f, const struct romfs_tree *tree, int fd,
-	bool fits, folder_name_fn gone, void *ctx, struct error *err);
 /* folder_rewrite_journal, if garbage has grown beyond reason. */
 must_check int folder_compact_journal(struct folder *f);
+
+/* --- another tree for all of the folder ---------------------------------------------------
+ * It is made beside the folder, bytes and all, by a thread that may wait for the disk, while
+ * the folder goes on being used. The loop's thread only switches over: with that everything in
+ * the folder gives way, what was written meanwhile too, in a step that a crash does not part.
+ * Who has a file open keeps what it holds. No commit may be under way from the first of these
+ * calls to the last. */
+struct folder_replacement;
+
+must_check int folder_replacement_new(
+	struct folder *f, struct folder_replacement **out, struct error *err);
+/* Any thread, once. The files' bytes stand in `fd`, where the tree's data_off say; NULL: an
+ * empty folder. -ENOSPC: flash has no room for it, unless `fits`. */
+must_check int folder_replacement_make(struct folder_replacement *p,
+	const struct romfs_tree *tree, int fd, bool fits, struct error *err);
+/* Loop thread, waits for nothing: the folder is this tree, staged. `gone` is told of each name
+ * below the root that was there, or is there now. On failure nothing has changed. */
+typedef void (*folder_name_fn)(void *ctx, const char *name);
+must_check int folder_replacement_switch(
+	struct folder_replacement *p, folder_name_fn gone, void *ctx, struct error *err);
+/* Any thread but the loop's, after the switch: waits until a power cut leaves the new tree.
+ * Before that flash must not be changed. */
+must_check int folder_replacement_wait(struct folder_replacement *p, struct error *err);
+void folder_replacement_free(struct folder_replacement *p); /* before the folder */
+DEFINE_CLEANUP(struct folder_replacement *, folder_replacement_free);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* All of the folder at once. */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -7,67 +8,83 @@
 #include "fuse/load.h"
 #include "fuse/space.h"
 
-/* No entry can have this name. */
-#define ASIDE "/aside"
-
-struct replacement {
+struct folder_replacement {
 	struct folder *f;
-	struct node *aside; /* what comes, in a directory that nobody sees */
-	int64_t note_ns;    /* of the root, then */
+	struct node_table *nodes; /* what comes */
+	struct journal_header header;
+	struct journal_draft *draft;
+	uint64_t seq; /* of the draft's last frame, once the journal is that */
+	/* While it is made. */
 	int fd;
-	char **names; /* of what stands right below it, for node_move */
-	size_t n_names;
 	struct node *at;
 };
 
-static int copy_names(struct replacement *p)
+int folder_replacement_new(struct folder *f, struct folder_replacement **out, struct error *err)
 {
-	p->names = calloc(p->aside->n_children + 1, sizeof(*p->names));
-	if (!p->names)
-		return -ENOMEM;
-	node_foreach_child(p->aside, c) {
-		p->names[p->n_names] = strdup(c->name);
-		if (!p->names[p->n_names++])
-			return -ENOMEM;
-	}
-	return 0;
-}
+	_cleanup_(folder_replacement_freep) struct folder_replacement *p =
+		calloc(1, sizeof(*p));
+	int r = p ? node_table_beside(f->nodes, ROMFS_ENTRIES_MAX, &p->nodes) : -ENOMEM;
 
-static int prepare(struct replacement *p, const struct romfs_tree *tree, bool fits)
-{
-	struct folder *f = p->f;
-	int r = node_add(f->nodes, node_root(f->nodes), ASIDE, ROMFS_DIR, 0, &p->aside);
-
-	p->note_ns = node_root(f->nodes)->note_ns;
-	if (r == 0 && tree)
-		r = load_tree(f, tree, p->aside, CONTENT_LOG);
-	if (r == 0 && tree)
-		p->note_ns = p->aside->note_ns;
+	if (r < 0)
+		return error_set(err, r, "out of memory");
+	p->f = f;
+	node_root(p->nodes)->note_ns = node_root(f->nodes)->note_ns;
+	p->header = f->header;
+	p->header.dirty = true;
+	r = journal_draft_new(f->journal, &p->header, &p->draft, err);
 	if (r == 0)
-		r = copy_names(p);
-	return r < 0 || fits ? r : space_check_tree(f, p->aside);
+		*out = TAKE_PTR(p);
+	return r;
 }
 
-static void drop_below(struct folder *f, struct node *dir)
+void folder_replacement_free(struct folder_replacement *p)
 {
-	while (dir->first_child) {
-		struct node *n = dir->first_child;
-
-		while (n->first_child)
-			n = n->first_child;
-		node_unlink(f->nodes, n);
-	}
+	if (!p)
+		return;
+	node_table_free(p->nodes);
+	journal_draft_free(p->draft);
+	free(p);
 }
 
-static void done(struct replacement *p)
+/* --- what comes, on another thread ------------------------------------------------------ */
+
+static int next_entry(void *ctx, struct journal_entry *entry)
 {
-	if (p->aside) {
-		drop_below(p->f, p->aside);
-		node_unlink(p->f->nodes, p->aside);
-	}
-	for (size_t i = 0; i < p->n_names; i++)
-		free(p->names[i]);
-	free(p->names);
+	struct folder_replacement *p = ctx;
+	struct node *root = node_root(p->nodes);
+
+	p->at = p->at ? node_next(root, p->at) : root;
+	if (!p->at)
+		return 0;
+	folder_entry_of(p->at, entry);
+	if (entry->content.kind == CONTENT_LOG)
+		entry->from_fd = p->fd;
+	return 1;
+}
+
+static void moved(void *ctx, uint64_t id, const struct content *content)
+{
+	struct folder_replacement *p = ctx;
+
+	node_by_id(p->nodes, id)->content = *content;
+}
+
+int folder_replacement_make(struct folder_replacement *p, const struct romfs_tree *tree, int fd,
+	bool fits, struct error *err)
+{
+	int r = tree ? load_tree(p->nodes, tree, CONTENT_LOG) : 0;
+
+	if (r == 0 && !fits)
+		r = space_check_table(p->f, p->nodes);
+	if (r < 0)
+		return error_set(err, r, "the folder cannot take that tree: %s", strerror(-r));
+	p->fd = fd;
+	return journal_draft_write(p->draft, next_entry, moved, p, err);
+}
+
+int folder_replacement_wait(struct folder_replacement *p, struct error *err)
+{
+	return journal_wait(p->f->journal, p->seq, err);
 }
 
 /* --- those who have a file open --------------------------------------------------------- */
@@ -97,102 +114,49 @@ static void let_go_of_journal(struct folder *f)
 			n->content = (struct content){.kind = CONTENT_EMPTY};
 }
 
-/* --- the journal -------------------------------------------------------------------------- */
-
-static int next_entry(void *ctx, struct journal_entry *entry)
-{
-	struct replacement *p = ctx;
-	struct node *root = node_root(p->f->nodes);
-
-	p->at = !p->at ? root : node_next(p->aside, p->at == root ? p->aside : p->at);
-	if (!p->at)
-		return 0;
-	folder_entry_of(p->at, entry);
-	if (p->at == root)
-		entry->mtime_ns = p->note_ns;
-	if (p->at->parent == p->aside)
-		entry->parent = root->id;
-	if (entry->content.kind == CONTENT_LOG)
-		entry->from_fd = p->fd;
-	return 1;
-}
-
-static void moved(void *ctx, uint64_t id, const struct content *content)
-{
-	struct replacement *p = ctx;
-	struct node *n = node_by_id(p->f->nodes, id);
-
-	if (n)
-		n->content = *content;
-}
-
-static int rewrite(struct replacement *p, struct error *err)
-{
-	struct journal_header header = p->f->header;
-	int r = keep_open_files(p->f);
-
-	if (r < 0)
-		return error_set(err, r, "cannot keep files that are open: %s", strerror(-r));
-	header.dirty = true;
-	r = journal_rewrite(p->f->journal, &header, next_entry, moved, p, err);
-	if (r == 0)
-		p->f->header = header;
-	return r;
-}
-
 /* --- the tree ------------------------------------------------------------------------------ */
 
-static void take_out_old(struct replacement *p, folder_name_fn gone, void *ctx)
+static void tell_names(const struct node *root, folder_name_fn gone, void *ctx)
 {
-	struct node *root = node_root(p->f->nodes);
+	node_foreach_child(root, c)
+		gone(ctx, c->name);
+}
 
-	node_foreach_child(root, c) {
-		if (c != p->aside)
-			gone(ctx, c->name);
-	}
-	while (root->first_child != p->aside || p->aside->next) {
-		struct node *n = root->first_child == p->aside ? p->aside->next
-								: root->first_child;
+static void take_out_old(struct folder *f)
+{
+	struct node *root = node_root(f->nodes);
+
+	while (root->first_child) {
+		struct node *n = root->first_child;
 
 		while (n->first_child)
 			n = n->first_child;
-		folder_unlink_node(p->f, n);
+		folder_unlink_node(f, n);
 	}
-	let_go_of_journal(p->f);
+	let_go_of_journal(f);
 }
 
-static void put_in_new(struct replacement *p, folder_name_fn gone, void *ctx)
+int folder_replacement_switch(
+	struct folder_replacement *p, folder_name_fn gone, void *ctx, struct error *err)
 {
-	struct node *root = node_root(p->f->nodes);
-
-	for (size_t i = 0; i < p->n_names; i++) {
-		struct node *n = p->aside->first_child;
-
-		gone(ctx, n->name);
-		node_move(p->f->nodes, n, root, TAKE_PTR(p->names[i]));
-	}
-}
-
-int folder_replace(struct folder *f, const struct romfs_tree *tree, int fd, bool fits,
-	folder_name_fn gone, void *ctx, struct error *err)
-{
-	struct replacement p = {.f = f, .fd = fd};
+	struct folder *f = p->f;
 	struct node *root = node_root(f->nodes);
-	int r = prepare(&p, tree, fits);
+	int r = keep_open_files(f);
 
+	/* Nobody commits meanwhile. */
+	assert(memcmp(p->header.base, f->header.base, sizeof(p->header.base)) == 0);
 	if (r < 0)
-		r = error_set(err, r, "the folder cannot take that tree: %s", strerror(-r));
-	else
-		r = rewrite(&p, err);
-	if (r == 0) {
-		take_out_old(&p, gone, ctx);
-		put_in_new(&p, gone, ctx);
-	}
-	done(&p);
+		return error_set(err, r, "cannot keep files that are open: %s", strerror(-r));
+	r = journal_draft_adopt(f->journal, p->draft, &p->seq, err);
 	if (r < 0)
 		return r;
+	f->header = p->header;
+	tell_names(root, gone, ctx);
+	take_out_old(f);
+	tell_names(node_root(p->nodes), gone, ctx);
+	node_take_over(f->nodes, p->nodes);
 	root->mtime_ns = root->ctime_ns = folder_now();
-	root->note_ns = p.note_ns;
+	root->note_ns = node_root(p->nodes)->note_ns;
 	folder_recount(f);
 	folder_note_change(f, root);
 	return 0;

@@ -13,6 +13,10 @@
 
 #define FILE_NAME "journal"
 #define NEW_NAME "journal.new" /* a generation that is not complete */
+#define DRAFT_NAME "journal.draft" /* the same, made beside one that goes on */
+
+/* Sequence numbers that the generation of now can still give while a draft is made. */
+#define DRAFT_AHEAD ((uint64_t)1 << 32)
 
 struct journal {
 	int dirfd;
@@ -156,16 +160,12 @@ static int add_entry(struct rewrite *w, struct journal_entry *entry)
 	return remember_move(w, entry->id, &entry->content);
 }
 
-/* Writes and flushes a generation that has no name yet. */
-static int write_generation(struct journal *j, const struct journal_header *header,
-	journal_next_fn next, void *ctx, struct rewrite *w)
+/* Writes and flushes a generation whose file has been made. */
+static int write_generation(struct rewrite *w, const struct journal_header *header,
+	journal_next_fn next, void *ctx)
 {
 	int r;
 
-	r = journal_log_create(
-		j->dirfd, NEW_NAME, header, j->log.seq + 1, j->buffer, &w->log);
-	if (r < 0)
-		return r;
 	for (;;) {
 		struct journal_entry entry = {0};
 
@@ -206,7 +206,10 @@ static int start_generation(struct journal *j, const struct journal_header *head
 		return explain(err, -ENOMEM, "rewrite the journal");
 	w->old_fd = j->log.file ? journal_file_fd(j->log.file) : -1;
 	w->old_tail = j->log.tail;
-	r = write_generation(j, header, next, ctx, w);
+	r = journal_log_create(
+		j->dirfd, NEW_NAME, header, j->log.seq + 1, j->buffer, &w->log);
+	if (r == 0)
+		r = write_generation(w, header, next, ctx);
 	if (r == 0)
 		r = name_generation(j, &named);
 	if (r < 0 && !named)
@@ -227,6 +230,7 @@ static void adopt(struct journal *j, struct rewrite *w)
 {
 	journal_file_unref(j->log.file);
 	j->log = w->log;
+	j->log.buffer = j->buffer;
 	w->log.file = NULL;
 	journal_log_mark(&j->log);
 }
@@ -247,6 +251,80 @@ int journal_rewrite(struct journal *j, const struct journal_header *header,
 		moved(ctx, w->moves[i].id, &w->moves[i].content);
 	return 0;
 }
+
+/* --- a generation made by another thread ------------------------------------------ */
+
+struct journal_draft {
+	int dirfd;
+	struct journal_header header;
+	uint64_t first_seq;
+	uint8_t *buffer;
+	struct rewrite w;
+	bool made, adopted;
+};
+
+int journal_draft_new(struct journal *j, const struct journal_header *header,
+	struct journal_draft **out, struct error *err)
+{
+	_cleanup_(journal_draft_freep) struct journal_draft *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return explain(err, -ENOMEM, "rewrite the journal");
+	d->header = *header;
+	d->first_seq = j->log.seq + 1 + DRAFT_AHEAD;
+	d->w.old_fd = -1;
+	d->buffer = malloc(JOURNAL_BUFFER_SIZE);
+	d->dirfd = fcntl(j->dirfd, F_DUPFD_CLOEXEC, 3);
+	if (!d->buffer || d->dirfd < 0)
+		return explain(err, d->buffer ? -errno : -ENOMEM, "rewrite the journal");
+	*out = TAKE_PTR(d);
+	return 0;
+}
+
+int journal_draft_write(struct journal_draft *d, journal_next_fn next, journal_moved_fn moved,
+	void *ctx, struct error *err)
+{
+	int r;
+
+	r = journal_log_create(
+		d->dirfd, DRAFT_NAME, &d->header, d->first_seq, d->buffer, &d->w.log);
+	d->made = r == 0;
+	if (r == 0)
+		r = write_generation(&d->w, &d->header, next, ctx);
+	if (r < 0)
+		return explain(err, r, "rewrite the journal");
+	for (size_t i = 0; i < d->w.n_moves; i++)
+		moved(ctx, d->w.moves[i].id, &d->w.moves[i].content);
+	return 0;
+}
+
+int journal_draft_adopt(
+	struct journal *j, struct journal_draft *d, uint64_t *seq, struct error *err)
+{
+	assert(j->log.seq < d->first_seq);
+	if (renameat(d->dirfd, DRAFT_NAME, j->dirfd, FILE_NAME) < 0)
+		return explain(err, -errno, "rewrite the journal");
+	d->adopted = true;
+	flusher_replace_named(j->flusher, d->w.log.file, d->w.log.seq, j->dirfd);
+	adopt(j, &d->w);
+	*seq = j->log.seq;
+	return 0;
+}
+
+void journal_draft_free(struct journal_draft *d)
+{
+	if (!d)
+		return;
+	if (d->made && !d->adopted)
+		(void)!unlinkat(d->dirfd, DRAFT_NAME, 0);
+	journal_file_unref(d->w.log.file);
+	free(d->w.moves);
+	closep(&d->dirfd);
+	free(d->buffer);
+	free(d);
+}
+
+/* --- an empty one ----------------------------------------------------------------- */
 
 static int next_root(void *ctx, struct journal_entry *entry)
 {
@@ -293,6 +371,8 @@ static int settle(struct journal *j)
 	int fd = journal_file_fd(j->log.file);
 
 	if (unlinkat(j->dirfd, NEW_NAME, 0) < 0 && errno != ENOENT)
+		return -errno;
+	if (unlinkat(j->dirfd, DRAFT_NAME, 0) < 0 && errno != ENOENT)
 		return -errno;
 	if (j->cut) {
 		if (ftruncate(fd, (off_t)j->log.tail) < 0)
@@ -395,6 +475,13 @@ int journal_request_sync(struct journal *j, uint64_t seq)
 int journal_event_fd(const struct journal *j)
 {
 	return flusher_event_fd(j->flusher);
+}
+
+int journal_wait(struct journal *j, uint64_t seq, struct error *err)
+{
+	int r = flusher_wait(j->flusher, seq);
+
+	return r < 0 ? explain(err, r, "flush the journal") : 0;
 }
 
 int journal_synced(struct journal *j, uint64_t *seq)

@@ -19,7 +19,8 @@
  * kept a later frame and lost an earlier one, neither flushed, would look like damage.
  *
  * All functions are for the loop's thread, except where told; none waits for a disk flush,
- * except journal_open, journal_create, journal_rewrite and journal_free. A journal has a
+ * except journal_open, journal_create, journal_rewrite, journal_free, and those for another
+ * thread. A journal has a
  * thread: make it after the last fork. */
 #pragma once
 
@@ -137,3 +138,28 @@ typedef int (*journal_next_fn)(void *ctx, struct journal_entry *entry);
 typedef void (*journal_moved_fn)(void *ctx, uint64_t id, const struct content *content);
 must_check int journal_rewrite(struct journal *j, const struct journal_header *header,
 	journal_next_fn next, journal_moved_fn moved, void *ctx, struct error *err);
+
+/* --- the same, made by another thread while this generation goes on ----------------------
+ * For a tree that has nothing to do with what is there: no content counts in the journal of
+ * now, and what is appended until the draft is adopted goes with it. */
+struct journal_draft;
+
+/* One at a time for each journal. */
+must_check int journal_draft_new(struct journal *j, const struct journal_header *header,
+	struct journal_draft **out, struct error *err);
+/* Any thread, once: writes and flushes it, as journal_rewrite does. Nothing has changed for
+ * whoever crashes then. */
+must_check int journal_draft_write(struct journal_draft *d, journal_next_fn next,
+	journal_moved_fn moved, void *ctx, struct error *err);
+/* It is the generation of now, which waits for no disk: whether a power cut leaves the old one
+ * or this is known when `seq` is durable, and nothing that is asked for is before; a flush is
+ * under way. On failure the old generation goes on unchanged. */
+must_check int journal_draft_adopt(
+	struct journal *j, struct journal_draft *d, uint64_t *seq, struct error *err);
+/* Before the journal is freed; takes away what was not adopted. */
+void journal_draft_free(struct journal_draft *d);
+DEFINE_CLEANUP(struct journal_draft *, journal_draft_free);
+
+/* Any thread but the loop's, which must not free the journal meanwhile: waits until `seq`, for
+ * which a flush was asked for, is durable. */
+must_check int journal_wait(struct journal *j, uint64_t seq, struct error *err);

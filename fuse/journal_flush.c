@@ -8,11 +8,14 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 
+#include "util/io.h"
+
 struct flusher {
 	pthread_t thread;
 	pthread_mutex_t lock; /* guards all below */
-	pthread_cond_t wake;
+	pthread_cond_t wake, flushed;
 	struct journal_file *file;
+	int dirfd; /* the journal's, where the file's name is to be flushed as well; -1 */
 	uint64_t requested, written, durable;
 	int failed; /* -errno that stands */
 	bool stop;
@@ -23,6 +26,14 @@ static void tell(struct flusher *f)
 {
 	/* Full (2^64 - 2 events unread) is the only way that this fails. */
 	(void)!eventfd_write(f->event_fd, 1);
+	pthread_cond_broadcast(&f->flushed);
+}
+
+static int flush(const struct journal_file *file, int dirfd)
+{
+	if (fdatasync(journal_file_fd(file)) < 0)
+		return -errno;
+	return dirfd < 0 ? 0 : io_sync_dir(dirfd, ".");
 }
 
 static void *flush_main(void *data)
@@ -33,7 +44,7 @@ static void *flush_main(void *data)
 	while (!f->stop) {
 		struct journal_file *file;
 		uint64_t upto;
-		int r;
+		int dirfd, r;
 
 		if (f->failed || f->requested <= f->durable) {
 			pthread_cond_wait(&f->wake, &f->lock);
@@ -41,14 +52,15 @@ static void *flush_main(void *data)
 		}
 		file = journal_file_ref(f->file);
 		upto = f->written;
+		dirfd = f->dirfd;
 		pthread_mutex_unlock(&f->lock);
-		r = fdatasync(journal_file_fd(file)) < 0 ? -errno : 0;
+		r = flush(file, dirfd);
 		pthread_mutex_lock(&f->lock);
-		if (file == f->file) {
-			if (r < 0)
-				f->failed = r;
-			else
-				f->durable = MAX(f->durable, upto);
+		if (file == f->file && r < 0) {
+			f->failed = r;
+		} else if (file == f->file) {
+			f->durable = MAX(f->durable, upto);
+			f->dirfd = -1;
 		}
 		tell(f);
 		/* The last reference may free blocks, which takes time. */
@@ -90,11 +102,13 @@ int flusher_new(struct journal_file *file, uint64_t durable, struct flusher **ou
 	if (!f)
 		return -ENOMEM;
 	f->durable = f->written = durable;
+	f->dirfd = -1;
 	f->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (f->event_fd < 0)
 		return -errno;
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->wake, NULL);
+	pthread_cond_init(&f->flushed, NULL);
 	f->file = journal_file_ref(file);
 	r = start_thread(f);
 	if (r < 0) {
@@ -113,6 +127,7 @@ void flusher_free(struct flusher *f)
 	pthread_mutex_lock(&f->lock);
 	f->stop = true;
 	pthread_cond_signal(&f->wake);
+	pthread_cond_broadcast(&f->flushed);
 	pthread_mutex_unlock(&f->lock);
 	pthread_join(f->thread, NULL);
 	pthread_cond_destroy(&f->wake);
@@ -170,16 +185,51 @@ uint64_t flusher_durable(struct flusher *f)
 	return durable;
 }
 
+int flusher_wait(struct flusher *f, uint64_t seq)
+{
+	int r;
+
+	pthread_mutex_lock(&f->lock);
+	assert(seq <= f->requested);
+	while (!f->failed && !f->stop && f->durable < seq)
+		pthread_cond_wait(&f->flushed, &f->lock);
+	r = f->failed ? f->failed : f->durable < seq ? -ECANCELED : 0;
+	pthread_mutex_unlock(&f->lock);
+	return r;
+}
+
+/* Called and left with the lock held; the caller drops what is returned. */
+static struct journal_file *take_file(struct flusher *f, struct journal_file *file, int dirfd)
+{
+	struct journal_file *old = f->file;
+
+	f->file = journal_file_ref(file);
+	f->dirfd = dirfd;
+	f->failed = 0;
+	return old;
+}
+
 void flusher_replace(struct flusher *f, struct journal_file *file, uint64_t durable)
 {
 	struct journal_file *old;
 
 	pthread_mutex_lock(&f->lock);
-	old = f->file;
-	f->file = journal_file_ref(file);
+	old = take_file(f, file, -1);
 	f->written = f->durable = durable;
-	f->failed = 0;
 	tell(f);
+	pthread_mutex_unlock(&f->lock);
+	journal_file_unref(old);
+}
+
+void flusher_replace_named(
+	struct flusher *f, struct journal_file *file, uint64_t written, int dirfd)
+{
+	struct journal_file *old;
+
+	pthread_mutex_lock(&f->lock);
+	old = take_file(f, file, dirfd);
+	f->written = f->requested = written;
+	pthread_cond_signal(&f->wake);
 	pthread_mutex_unlock(&f->lock);
 	journal_file_unref(old);
 }

@@ -24,8 +24,15 @@ must_check int flusher_request(struct flusher *f, uint64_t seq, uint64_t written
 must_check int flusher_result(struct flusher *f, uint64_t *durable);
 uint64_t flusher_durable(struct flusher *f);
 
+/* Any thread but the loop's: waits for the flush of what was asked for. */
+must_check int flusher_wait(struct flusher *f, uint64_t seq);
+
 /* A new generation, on disk up to `durable`: a flush of the old one that still runs has no
  * say any more, and what was asked for is answered. */
 void flusher_replace(struct flusher *f, struct journal_file *file, uint64_t durable);
+/* The same for one whose name in the directory is not on disk yet: nothing of it is durable
+ * before the next flush, which is begun at once, and which flushes the directory too. */
+void flusher_replace_named(
+	struct flusher *f, struct journal_file *file, uint64_t written, int dirfd);
 /* Nothing is durable any more, for this reason, until flusher_replace. */
 void flusher_fail(struct flusher *f, int code);

@@ -13,12 +13,12 @@ static void set_times(struct node *n, int64_t note_ns)
 	n->mtime_ns = n->ctime_ns = note_ns == ROMFS_NO_MTIME ? folder_now() : note_ns;
 }
 
-static int load_entry(struct folder *f, const struct romfs_tree *tree, uint32_t index,
+static int load_entry(struct node_table *nodes, const struct romfs_tree *tree, uint32_t index,
 	enum content_kind kind, struct node *dir, struct node **out)
 {
 	const struct romfs_node *t = romfs_tree_node(tree, index);
 	struct node *n;
-	int r = node_add(f->nodes, dir, romfs_tree_name(tree, index),
+	int r = node_add(nodes, dir, romfs_tree_name(tree, index),
 		(enum romfs_type)t->type, 0, &n);
 
 	if (r < 0)
@@ -31,16 +31,17 @@ static int load_entry(struct folder *f, const struct romfs_tree *tree, uint32_t 
 	return 0;
 }
 
-int load_tree(struct folder *f, const struct romfs_tree *tree, struct node *dir,
-	enum content_kind kind)
+int load_tree(
+	struct node_table *nodes, const struct romfs_tree *tree, enum content_kind kind)
 {
+	struct node *dir = node_root(nodes);
 	uint32_t i = romfs_tree_node(tree, ROMFS_ROOT)->first_child;
 
 	set_times(dir, romfs_tree_node(tree, ROMFS_ROOT)->mtime_ns);
 	while (i != ROMFS_NO_NODE) {
 		const struct romfs_node *t = romfs_tree_node(tree, i);
 		struct node *n;
-		int r = load_entry(f, tree, i, kind, dir, &n);
+		int r = load_entry(nodes, tree, i, kind, dir, &n);
 
 		if (r < 0)
 			return r;
@@ -59,11 +60,6 @@ int load_tree(struct folder *f, const struct romfs_tree *tree, struct node *dir,
 		i = romfs_tree_node(tree, i)->next_sibling;
 	}
 	return 0;
-}
-
-int load_image(struct folder *f, const struct romfs_tree *tree)
-{
-	return load_tree(f, tree, node_root(f->nodes), CONTENT_BASE);
 }
 
 /* Makes room for a name that another change of the same frame gives up. No entry can have

@@ -4,12 +4,10 @@
 
 #include "fuse/folder.h"
 
-/* One node per entry of the tree, below a directory that is empty; contents are of this kind,
- * at the places that the tree tells. */
-must_check int load_tree(struct folder *f, const struct romfs_tree *tree, struct node *dir,
-	enum content_kind kind);
-/* The same into an empty table, from the image on flash. */
-must_check int load_image(struct folder *f, const struct romfs_tree *tree);
+/* One node per entry of the tree, into an empty table; contents are of this kind, at the places
+ * that the tree tells. The thread that has the table. */
+must_check int load_tree(
+	struct node_table *nodes, const struct romfs_tree *tree, enum content_kind kind);
 
 struct load_replay {
 	struct folder *f;

@@ -141,6 +141,62 @@ void node_table_free(struct node_table *t)
 	free(t);
 }
 
+int node_table_beside(struct node_table *t, uint64_t count, struct node_table **out)
+{
+	int r = node_table_new(out);
+
+	if (r < 0)
+		return r;
+	(*out)->next_id = t->next_id;
+	t->next_id += count;
+	return 0;
+}
+
+/* Short chains are of use, and nothing fails for want of them. */
+static void expect_nodes(struct node_table *t, size_t n)
+{
+	size_t count = t->n_buckets;
+
+	while (count < n)
+		count *= 4;
+	if (count > t->n_buckets)
+		(void)!set_buckets(t, count);
+}
+
+static void splice_children(struct node *to, struct node *from)
+{
+	node_foreach_child(from, c)
+		c->parent = to;
+	if (to->last_child)
+		to->last_child->next = from->first_child;
+	else
+		to->first_child = from->first_child;
+	if (from->first_child) {
+		from->first_child->prev = to->last_child;
+		to->last_child = from->last_child;
+	}
+	to->n_children += from->n_children;
+	from->first_child = from->last_child = NULL;
+	from->n_children = 0;
+}
+
+void node_take_over(struct node_table *t, struct node_table *from)
+{
+	struct node *top = from->root;
+
+	expect_nodes(t, t->n_nodes + from->n_nodes);
+	for (struct node *n = node_next(top, top); n; n = node_next(top, n)) {
+		id_insert(t, n);
+		name_insert(t, n); /* both roots have the same id */
+	}
+	splice_children(t->root, top);
+	t->n_nodes += from->n_nodes - 1;
+	memset(from->by_id, 0, from->n_buckets * sizeof(*from->by_id));
+	memset(from->by_name, 0, from->n_buckets * sizeof(*from->by_name));
+	from->n_nodes = 1;
+	id_insert(from, top);
+}
+
 struct node *node_root(const struct node_table *t)
 {
 	return t->root;

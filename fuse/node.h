@@ -43,6 +43,14 @@ must_check int node_table_new(struct node_table **out); /* with a root */
 void node_table_free(struct node_table *t);
 DEFINE_CLEANUP(struct node_table *, node_table_free);
 
+/* A table whose nodes node_take_over can move: no id that it gives to its first `count` nodes
+ * is given by `t`. Another thread may fill it. */
+must_check int node_table_beside(
+	struct node_table *t, uint64_t count, struct node_table **out);
+/* All that stands in a table beside `t` stands below the root of `t` from now on, where none
+ * of its names is taken; `from` is empty then. Cannot fail, and copies nothing. */
+void node_take_over(struct node_table *t, struct node_table *from);
+
 struct node *node_root(const struct node_table *t);
 size_t node_count(const struct node_table *t); /* linked or not */
 struct node *node_by_id(const struct node_table *t, uint64_t id);

@@ -34,6 +34,7 @@ static void operation_free(struct operation *op)
 		free(op->names[i]);
 	free(op->names);
 	free(op->result.extents);
+	folder_replacement_free(op->replacement);
 	romfs_image_free(op->image);
 	free(op);
 }
@@ -160,21 +161,6 @@ void operation_verify(struct operation *op)
 		operation_end(op, r);
 }
 
-int operation_claim(struct operation *op, struct error *err)
-{
-	struct flash *flash = operation_flash(op);
-	int r = flash_connect(flash, err);
-
-	if (r == 0)
-		r = flash_trust(flash, err);
-	if (r == -ESTALE) {
-		error_clear(err);
-		flash_give_up(flash);
-		r = 0;
-	}
-	return r;
-}
-
 /* --- the folder --------------------------------------------------------------------------- */
 
 static void note_name(void *ctx, const char *name)
@@ -208,16 +194,63 @@ static void tell_kernel(struct operation *op)
 	op->n_names = op->cap_names = 0;
 }
 
-bool operation_replace(struct operation *op, const struct romfs_tree *tree, bool fits)
+static int run_wait(struct operation *op, struct error *err)
 {
-	int r = folder_replace(op->v->attached.folder, tree, op->image_fd, fits, note_name, op,
-		&op->result.err);
+	return folder_replacement_wait(op->replacement, err);
+}
 
+static void on_claimed(struct operation *op)
+{
+	int r = folder_replacement_switch(op->replacement, note_name, op, &op->result.err);
+
+	if (r < 0) {
+		operation_end(op, r);
+		return;
+	}
+	tell_kernel(op);
+	operation_submit(op, run_wait, op->replaced);
+}
+
+static int run_claim(struct operation *op, struct error *err)
+{
+	struct flash *flash = operation_flash(op);
+	int r = flash_connect(flash, err);
+
+	if (r == 0)
+		r = flash_trust(flash, err);
+	if (r == -ESTALE) {
+		error_clear(err);
+		flash_give_up(flash);
+		r = 0;
+	}
+	if (r == 0 && !op->tree)
+		flash_forgive(flash);
+	return r;
+}
+
+static void on_made(struct operation *op)
+{
+	operation_submit(op, run_claim, on_claimed);
+}
+
+static int run_make(struct operation *op, struct error *err)
+{
+	return folder_replacement_make(op->replacement, op->tree, op->image_fd, op->fits, err);
+}
+
+void operation_replace(struct operation *op, const struct romfs_tree *tree, bool fits,
+	operation_next_fn replaced)
+{
+	int r = folder_replacement_new(
+		op->v->attached.folder, &op->replacement, &op->result.err);
+
+	op->tree = tree;
+	op->fits = fits;
+	op->replaced = replaced;
 	if (r < 0)
 		operation_end(op, r);
 	else
-		tell_kernel(op);
-	return r == 0;
+		operation_submit(op, run_make, on_made);
 }
 
 /* --- verify and format ---------------------------------------------------------------------- */
@@ -230,24 +263,14 @@ static void after_format(struct operation *op)
 	operation_end(op, 0);
 }
 
-static int run_claim(struct operation *op, struct error *err)
+static void write_nothing(struct operation *op)
 {
-	int r = operation_claim(op, err);
-
-	if (r == 0)
-		flash_forgive(operation_flash(op));
-	return r;
-}
-
-static void on_claimed(struct operation *op)
-{
-	if (operation_replace(op, NULL, true))
-		operation_commit(op, &(struct committer_order){.aim = COMMIT_ANEW}, after_format);
+	operation_commit(op, &(struct committer_order){.aim = COMMIT_ANEW}, after_format);
 }
 
 static void begin_format(struct operation *op)
 {
-	operation_submit(op, run_claim, on_claimed);
+	operation_replace(op, NULL, true, write_nothing);
 }
 
 static const struct operation_kind operation_format = {

@@ -216,23 +216,49 @@ static int receive(struct operation *op, struct error *err)
 		     : 0;
 }
 
+/* What was saved of a partition that nobody has written to yet comes back as that; bytes that
+ * only begin so are something else's. */
+static int check_blank(const struct operation *op, struct error *err)
+{
+	_cleanup_free_ uint8_t *buf = malloc(PIECE);
+	int r = buf ? 0 : -ENOMEM;
+
+	if (!op->o.exact)
+		return error_set(err, -EINVAL,
+			"this image is blank: there is no file system in it; 'romount restore' "
+			"makes a partition blank with it");
+	for (uint64_t at = 0; r == 0 && at < op->image_size; at += PIECE) {
+		size_t n = (size_t)MIN((uint64_t)PIECE, op->image_size - at);
+
+		r = io_pread_full(op->image_fd, buf, n, (off_t)at);
+		for (size_t i = 0; r == 0 && i < n; i++)
+			if (buf[i] != 0xFF)
+				return error_set(err, -EINVAL,
+					"this is no ROMFS image: it begins blank, and is not "
+					"blank at 0x%llx",
+					(unsigned long long)(at + i));
+	}
+	return r;
+}
+
 static int parse(struct operation *op, struct error *err)
 {
 	const struct romfs_source source = romfs_source_fd(&op->image_fd, op->image_size);
 	const struct romfs_image *image;
-	int r = romfs_parse(&source, &op->image, err);
+	int r = op->image_size ? romfs_parse(&source, &op->image, err)
+			       : error_set(err, -EINVAL, "this is no ROMFS image: it is empty");
 
 	if (r < 0)
 		return r;
 	image = op->image;
+	if (image->status == ROMFS_BLANK)
+		return check_blank(op, err);
 	if (image->status == ROMFS_VALID)
 		return 0;
-	return error_set(err, -EINVAL, "this is no ROMFS image: %s",
-		image->status == ROMFS_BLANK ? "it is blank" : image->why.text);
+	return error_set(err, -EINVAL, "this is no ROMFS image: %s", image->why.text);
 }
 
-/* Files may share bytes in an image; staged, each has its own, and the loop's thread copies
- * them. */
+/* Files may share bytes in an image; staged, each has its own. */
 static int check_room(const struct operation *op, struct error *err)
 {
 	const struct romfs_tree *tree = op->image->tree;
@@ -255,7 +281,7 @@ static int run_receive(struct operation *op, struct error *err)
 		r = parse(op, err);
 	if (r == 0)
 		r = check_room(op, err);
-	return r < 0 ? r : operation_claim(op, err);
+	return r;
 }
 
 static void on_restored(struct operation *op)
@@ -264,7 +290,7 @@ static void on_restored(struct operation *op)
 	operation_verify(op);
 }
 
-static void on_received(struct operation *op)
+static void write_image(struct operation *op)
 {
 	const struct committer_order order = {
 		.aim = op->o.exact ? COMMIT_IMAGE : COMMIT_SAVE,
@@ -273,8 +299,12 @@ static void on_received(struct operation *op)
 		.linger = true,
 	};
 
-	if (operation_replace(op, op->image->tree, op->o.exact))
-		operation_commit(op, &order, on_restored);
+	operation_commit(op, &order, on_restored);
+}
+
+static void on_received(struct operation *op)
+{
+	operation_replace(op, op->image->tree, op->o.exact, write_image);
 }
 
 static void begin_restore(struct operation *op)

@@ -34,6 +34,11 @@ struct operation {
 	int image_fd;		   /* RESTORE: our own copy; -1 */
 	uint64_t image_size;
 	struct romfs_image *image;
+	/* FORMAT, RESTORE: what comes. */
+	const struct romfs_tree *tree; /* NULL: nothing */
+	bool fits;
+	struct folder_replacement *replacement;
+	operation_next_fn replaced;
 	char **names; /* that the kernel has to forget */
 	size_t n_names, cap_names;
 	unsigned steps; /* COMPACT: that are left */
@@ -59,8 +64,8 @@ void operation_commit(struct operation *op, const struct committer_order *order,
 void operation_verify(struct operation *op);
 /* Gives the board back, tells how it was, and frees the operation. */
 void operation_end(struct operation *op, int result);
-/* For a job: flash is ours to replace, as the user has said; what another program wrote there
- * is no reason to stop. */
-must_check int operation_claim(struct operation *op, struct error *err);
-/* The folder gives way to this tree, as in folder_replace. False: the operation has ended. */
-bool operation_replace(struct operation *op, const struct romfs_tree *tree, bool fits);
+/* The folder gives way to this tree (NULL: to nothing), whose bytes stand in image_fd, and
+ * flash is ours to replace: what another program wrote there is no reason to stop. Then
+ * `replaced`, when that is durable. */
+void operation_replace(struct operation *op, const struct romfs_tree *tree, bool fits,
+	operation_next_fn replaced);

@@ -171,13 +171,13 @@ uint64_t folder_available(const struct folder *f)
 	return cap > f->charged ? cap - f->charged : 0;
 }
 
-int space_check_tree(const struct folder *f, const struct node *dir)
+int space_check_table(const struct folder *f, const struct node_table *nodes)
 {
+	const struct node *root = node_root(nodes);
 	uint64_t sum = 0;
 
-	node_foreach_child(dir, c) {
-		const struct place at = {
-			.top = c, .dir = node_root(f->nodes), .name = c->name};
+	node_foreach_child(root, c) {
+		const struct place at = {.top = c, .dir = root, .name = c->name};
 
 		sum += tree_cost(f, &at);
 	}

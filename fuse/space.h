@@ -21,6 +21,6 @@ must_check int space_check_move(const struct folder *f, const struct node *n,
 /* Whether two nodes may take each other's place. */
 must_check int space_check_exchange(
 	const struct folder *f, const struct node *a, const struct node *b);
-/* Whether flash would have room for all that stands below `dir`, if it stood below the root
- * and nothing else did. */
-must_check int space_check_tree(const struct folder *f, const struct node *dir);
+/* Whether flash would have room for all of a table beside the folder's (node_table_beside), if
+ * the folder held nothing else. The thread that has that table. */
+must_check int space_check_table(const struct folder *f, const struct node_table *nodes);

@@ -57,13 +57,33 @@ class Board {
 		return { ok: true };
 	}
 
-	// A copy of what partition `n` holds now.
-	flash(n)
+	#flashOf(n)
 	{
 		const where = this.memory?.flash[n];
 		if (!where)
 			throw new Error(`no partition "${n}"`);
-		return Buffer.from(new Uint8Array(this.memory.memory, where.address, where.size));
+		return new Uint8Array(this.memory.memory, where.address, where.size);
+	}
+
+	// A copy of what partition `n` holds now.
+	flash(n)
+	{
+		return Buffer.from(this.#flashOf(n));
+	}
+
+	// One bit turns over, as it does in flash that ages; in its file too, which the next
+	// interpreter is given.
+	flip(n, off)
+	{
+		const bytes = this.#flashOf(n);
+		if (!(off >= 0 && off < bytes.length))
+			throw new Error(`no byte ${off} in partition "${n}"`);
+		bytes[off] ^= 1;
+		if (!this.options.flash)
+			return;
+		const fd = fs.openSync(`${this.options.flash}.${n}`, 'r+');
+		fs.writeSync(fd, bytes.slice(off, off + 1), 0, 1, off);
+		fs.closeSync(fd);
 	}
 
 	start()

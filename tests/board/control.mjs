@@ -51,6 +51,9 @@ export class Control {
 			case 'dump':
 				fs.writeFileSync(args[1], this.board.flash(args[0]));
 				return { ok: true };
+			case 'flip':
+				this.board.flip(args[0], Number(args[1]));
+				return { ok: true };
 			}
 			return { error: `unknown command "${command}"` };
 		} catch (e) {

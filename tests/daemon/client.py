@@ -108,6 +108,30 @@ def save_restore(case):
     finish(daemon)
 
 
+def save_restore_blank(case):
+    """A partition that was never written to: save says so, and restore makes it so again."""
+    port, daemon, romount = start(case, config=SLOW)
+    folder = daemon.folder("pico")
+    image = os.path.join(case.directory, "pico.img")
+    said = romount.run("save", "pico", image).stdout
+    if "There is no file system in it: it begins blank." not in said:
+        raise AssertionError("save says: " + said)
+    rig.equal(set(rig.read(image)), {0xFF}, "what was saved")
+    rig.equal(romount.json("save", "pico", image)["status"], "blank", "status")
+    put(folder, "a.bin", "a", 30000)
+    romount.run("sync")
+    romount.fails("deploy", image, code=1, saying="this image is blank")
+    rig.equal(sorted(os.listdir(folder)), ["a.bin"], "names after a refused deploy")
+    romount.run("restore", "--yes", image)
+    rig.equal(set(port.partition().bytes()), {0xFF}, "flash")
+    rig.equal(os.listdir(folder), [], "names")
+    want = {"b.bin": put(folder, "b.bin", "b")}
+    romount.run("sync")
+    port.partition().must_show(want)
+    rig.equal(romount.json("save", "pico", image)["status"], "valid", "status")
+    finish(daemon)
+
+
 def deploy(case):
     """The folder equals the directory, on flash, also where files are gone; --exact gives the
     bytes that build makes."""
@@ -289,5 +313,5 @@ def added(case):
     finish(daemon)
 
 
-CASES = [everyday, save_restore, deploy, format_compact, release_attach, eject, away,
-         coming_back, added]
+CASES = [everyday, save_restore, save_restore_blank, deploy, format_compact, release_attach,
+         eject, away, coming_back, added]

@@ -279,6 +279,10 @@ class Partition(Target):
         equal(answer, {"ok": True}, "dump")
         return read(path)
 
+    def flip(self, offset):
+        """A bit of flash turns over, and nobody has done anything."""
+        equal(self.board.control("flip %d %d" % (self.number, offset)), {"ok": True}, "flip")
+
 
 class Image(Target):
     number = 0

@@ -75,7 +75,7 @@ static void test_image(void **state)
 	deep = add(t, b, "deep", 20);
 	add(t, ROMFS_ROOT, "after", 0);
 	romfs_tree_node(t, deep)->mtime_ns = ROMFS_NO_MTIME;
-	assert_int_equal(load_image(&folder, t), 0);
+	assert_int_equal(load_tree(folder.nodes, t, CONTENT_BASE), 0);
 	assert_int_equal(node_count(folder.nodes), 7);
 	n = child(child(child(root(), "a"), "b"), "deep");
 	assert_int_equal(n->size, 20);
@@ -93,7 +93,7 @@ static void test_empty_image(void **state)
 	_cleanup_(romfs_tree_freep) struct romfs_tree *t = NULL;
 
 	assert_int_equal(romfs_tree_new(&t), 0);
-	assert_int_equal(load_image(&folder, t), 0);
+	assert_int_equal(load_tree(folder.nodes, t, CONTENT_BASE), 0);
 	assert_int_equal(node_count(folder.nodes), 1);
 	assert_true(load_is_image(&folder, t));
 }
@@ -108,7 +108,7 @@ static void test_is_image(void **state)
 	a = add(t, ROMFS_ROOT, "a", UINT64_MAX);
 	add(t, a, "f", 10);
 	add(t, ROMFS_ROOT, "x~", 10); /* on flash, and junk to us */
-	assert_int_equal(load_image(&folder, t), 0);
+	assert_int_equal(load_tree(folder.nodes, t, CONTENT_BASE), 0);
 	child(root(), "x~")->junk = true;
 	assert_true(load_is_image(&folder, t));
 	n = child(child(root(), "a"), "f");
