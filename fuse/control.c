@@ -217,13 +217,15 @@ static const struct wire_field board_fields[] = {
 	WIRE_U32("partitions", struct control_board, partitions),
 };
 
-/* The last one may be absent. */
+#define CONTENT_FIELDS 0xfull
+
+/* The last one may be absent, and the first four, of what is in it. */
 static const struct wire_field partition_fields[] = {
-	WIRE_U64("size", struct control_partition, size),
 	WIRE_U64("used", struct control_partition, used),
 	WIRE_U64("free", struct control_partition, free),
 	WIRE_U64("pending", struct control_partition, pending),
 	WIRE_U32("pending-files", struct control_partition, pending_files),
+	WIRE_U64("size", struct control_partition, size),
 	WIRE_TEXT("state", struct control_partition, state),
 	WIRE_TEXT("error", struct control_partition, error),
 	WIRE_TEXT("note", struct control_partition, note),
@@ -258,12 +260,13 @@ void control_tell_partition(
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	unsigned n = ARRAY_SIZE(partition_fields) - !p->has_address;
+	uint64_t mask = p->attached ? WIRE_ALL : WIRE_ALL & ~CONTENT_FIELDS;
 	int r = new_signal(c, "Partition", &m);
 
 	if (r >= 0)
 		r = sd_bus_message_append(m, "u", number);
 	if (r >= 0)
-		r = wire_append(m, partition_fields, n, p, WIRE_ALL);
+		r = wire_append(m, partition_fields, n, p, mask);
 	if (r >= 0)
 		(void)!sd_bus_send(c->bus, m, NULL);
 }

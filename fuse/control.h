@@ -81,6 +81,7 @@ struct control_board {
 struct control_partition {
 	uint64_t size, used, free, pending, done, total, erase_block, write_unit, address;
 	bool has_address;
+	bool attached; /* false: what is in it is not known, and what was told of that stays */
 	unsigned pending_files;
 	char state[16]; /* "on flash" "staged" "writing" "failed"; "": not attached yet */
 	char error[480];
