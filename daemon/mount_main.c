@@ -84,16 +84,10 @@ static int open_path(const char *path)
 	return dir < 0 ? -errno : TAKE_FD(dir);
 }
 
-static void closedirp(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
-
 static bool is_empty(int fd)
 {
 	int dup = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_(closedirp) DIR *dir = dup < 0 ? NULL : fdopendir(dup);
+	_cleanup_closedir_ DIR *dir = dup < 0 ? NULL : fdopendir(dup);
 	struct dirent *e;
 
 	if (!dir && dup >= 0)
