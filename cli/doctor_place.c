@@ -131,15 +131,9 @@ bool doctor_udev(const struct doctor_place *p, const char *devnum, const char *k
 	return false;
 }
 
-static void closedirp(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
-
 long doctor_process(const struct doctor_place *p, const char *name)
 {
-	_cleanup_(closedirp) DIR *dir = NULL;
+	_cleanup_closedir_ DIR *dir = NULL;
 	_cleanup_free_ char *path = NULL;
 	struct dirent *e;
 	char comm[64];

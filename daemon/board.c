@@ -63,6 +63,11 @@ void board_life_remember(struct board_life *l)
 			err.text[0] ? err.text : strerror(-r));
 }
 
+bool board_life_is_released(const struct board_life *l)
+{
+	return strcmp(l->board->state, "released") == 0;
+}
+
 /* --- timers --- */
 
 static void set_timer(struct board_life *l, uint64_t usec)
@@ -546,6 +551,28 @@ static void restart(struct board_life *l)
 		board_life_step(l);
 }
 
+static void change_owner(struct board_life *l, uid_t uid, gid_t gid)
+{
+	struct board *b = l->board;
+
+	switch (l->phase) {
+	case PHASE_OFF:
+	case PHASE_BACKOFF:
+		b->owner = uid;
+		b->group = gid;
+		board_life_changed(l);
+		break;
+	case PHASE_STARTING:
+	case PHASE_RUNNING:
+		/* Another program has the port, maybe in the middle of something. */
+		if (!board_life_is_released(l))
+			restart(l);
+		break;
+	case PHASE_ENDING: /* the next start asks whose it is */
+		break;
+	}
+}
+
 void board_check_owner(struct board *b)
 {
 	struct board_life *l = b->life;
@@ -556,7 +583,7 @@ void board_check_owner(struct board *b)
 		return;
 	l->env->owner(l->env->ctx, &b->place.policy, &uid, &gid);
 	if (uid != b->owner || gid != b->group)
-		restart(l);
+		change_owner(l, uid, gid);
 }
 
 void board_plug(struct board *b, const struct place *place, struct mount_dir *dir)

@@ -52,5 +52,6 @@ void board_end(struct board *b, unsigned seconds);
 /* Nothing is waited for any more. */
 void board_kill(struct board *b);
 bool board_is_off(const struct board *b);
-/* Somebody else owns it now, if that is so. */
+/* Somebody else owns it now, if that is so: what is staged is written, and its folders are
+ * mounted again. One that is released is left alone until it is taken back. */
 void board_check_owner(struct board *b);

@@ -150,6 +150,7 @@ static void on_told_board(void *ctx, const struct told_board *told)
 	bool is_new = strcmp(b->machine, told->machine) != 0 ||
 		strcmp(b->firmware, told->firmware) != 0 ||
 		strcmp(b->unique_id, told->unique_id) != 0;
+	bool was_released = board_life_is_released(l);
 
 	if (told->machine[0]) {
 		memcpy(b->machine, told->machine, sizeof(b->machine));
@@ -164,6 +165,8 @@ static void on_told_board(void *ctx, const struct told_board *told)
 		board_life_set_state(l, told->state, told->error);
 	if (is_new && told->machine[0])
 		board_life_remember(l);
+	if (was_released && !board_life_is_released(l))
+		board_check_owner(b);
 }
 
 static struct board_partition *on_partition(void *ctx, unsigned number)

@@ -51,6 +51,8 @@ void board_life_begin_end(struct board_life *l, bool finish, unsigned seconds,
 	board_done_fn done, void *ctx);
 void board_life_changed(struct board_life *l);
 void board_life_set_state(struct board_life *l, const char *state, const char *error);
+/* Somebody has asked for its port, and has not given it back. */
+bool board_life_is_released(const struct board_life *l);
 /* Writes the memo. */
 void board_life_remember(struct board_life *l);
 /* The process is of no use any more: it is killed, and what follows follows later. */

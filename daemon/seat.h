@@ -18,8 +18,8 @@ void seat_free(struct seat *s);
 DEFINE_CLEANUP(struct seat *, seat_free);
 
 /* The owner of a board: `user` where the policy names one; "": the user of the active session
- * of a seat, else the only one who is logged in, else root. The group is the user's primary
- * one. In user mode always oneself. -ENOENT: there is no such user (then it is best to mount
- * for root). */
+ * of a seat, else who was that last and is still logged in, else the only one who is logged in,
+ * else root. The group is the user's primary one. In user mode always oneself. -ENOENT: there
+ * is no such user (then it is best to mount for root). */
 must_check int seat_owner(const struct seat *s, const char *user, uid_t *uid, gid_t *gid,
 	struct error *err);

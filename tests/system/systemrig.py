@@ -18,7 +18,9 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "mount")]
 import rig  # noqa: E402
 import vm  # noqa: E402
 
-USER, USER_ID = "alice", 1000  # sits at the machine
+USER, OTHER = "alice", "bob"  # sits at the machine; may log in at TTYS[OTHER]
+USER_IDS = {USER: 1000, OTHER: 1001}
+TTYS = {USER: "tty1", OTHER: "tty2"}
 MOUNTS = "/media/romount"
 STATE = "/var/lib/romount"
 # Idle, a folder is there 2 to 4 s after the plug; other tests share the processors.
@@ -56,6 +58,23 @@ class System(vm.Machine):
 
     def as_user(self, command, user=USER, **rest):
         return self.run("runuser -u %s -- sh -c %s" % (user, shlex.quote(command)), **rest)
+
+    def log_in(self, user):
+        """At a console of their own, which is not shown yet."""
+        self.run("systemctl start getty@" + TTYS[user])
+
+    def log_out(self, user):
+        self.run("systemctl stop getty@" + TTYS[user])
+
+    def sit_down(self, user):
+        """Who is logged in is shown: the session is the seat's active one."""
+        find = ("loginctl list-sessions --no-legend | awk '$3 == \"%s\" && $5 == \"%s\" "
+                "{ print $1 }' | grep ." % (user, TTYS[user]))
+        self.until(find + " >/dev/null", user + "'s session", vm.BOOT)
+        session = self.run(find).out.strip()
+        self.run("loginctl activate " + session)
+        self.until("test $(loginctl show-seat -P ActiveSession seat0) = " + session,
+                   user + "'s session is active")
 
     # --- romount, as people see it ---
 
@@ -114,15 +133,21 @@ class Usb(vm.Plug):
             self._gadget("unplug", self.number, code=None)
             self.drop()
 
-    def wait_for_folder(self, number=0):
+    def wait_for_folder(self, number=0, user=USER):
         """Its path, when it is the user's. Root may not look into it, and has it until somebody
         is logged in."""
         look = (r"findmnt -rn -t fuse.romount -o TARGET,OPTIONS | sed -nE "
                 r"'s,^(%s/[^/]*-%s(-[0-9]+)?/rom%d) .*user_id=%d.*,\1,p' | grep ."
-                % (MOUNTS, self.serial[-4:], number, USER_ID))
+                % (MOUNTS, self.serial[-4:], number, USER_IDS[user]))
         system.until(look + " >/dev/null", "the folder of " + self.serial, APPEARS)
         (path,) = system.run(look).out.split()
         return path
+
+    def wait_for_owner(self, user):
+        """In the list, which the folder follows."""
+        ours = r'"serial":"%s"[^{]*"owner":%d,' % (self.serial, USER_IDS[user])
+        system.until(r"romount list --json | tr -d ' \n' | grep -q " + shlex.quote(ours),
+                     "%s is %s's" % (self.serial, user), APPEARS)
 
     def wait_until_gone(self):
         system.until("! ls %s | grep -q -- -%s" % (MOUNTS, self.serial[-4:]),
@@ -136,8 +161,8 @@ class Usb(vm.Plug):
         self.unplug()
         self.wait_until_gone()
 
-    def listed(self):
-        found = [board for name, board in system.boards().items()
+    def listed(self, user=USER):
+        found = [board for name, board in system.boards(user).items()
                  if name.endswith(self.serial[-4:])]
         rig.equal(len(found), 1, "boards of %s in the list" % self.serial)
         return found[0]
@@ -146,7 +171,7 @@ class Usb(vm.Plug):
         self.board.partition().must_show(want)
 
 
-def fill(folder, seed, files=12, size=3000):
+def fill(folder, seed, files=12, size=3000, user=USER):
     """Copies a project into the folder, as a user does: {path: hash}."""
     with tempfile.TemporaryDirectory() as top:
         rig.make_tree(top, seed, files, size)
@@ -154,16 +179,16 @@ def fill(folder, seed, files=12, size=3000):
         source = "/tmp/source-" + str(seed)
         quoted = shlex.quote(source)
         system.as_user("rm -rf %s && mkdir %s && tar -C %s -x" % (quoted, quoted, quoted),
-                       data=tar.stdout)
-        system.as_user("cp -r %s/. %s" % (quoted, shlex.quote(folder)))
+                       user, data=tar.stdout)
+        system.as_user("cp -r %s/. %s" % (quoted, shlex.quote(folder)), user)
         return rig.tree(top)
 
 
-def shown(folder):
+def shown(folder, user=USER):
     """{path: hash or "dir"}: what the user finds there."""
     out = system.as_user(
         "cd %s && find . -mindepth 1 -type d -printf 'dir %%P\\n' && "
-        "find . -type f -exec sha256sum {} +" % shlex.quote(folder)).out
+        "find . -type f -exec sha256sum {} +" % shlex.quote(folder), user).out
     found = {}
     for line in out.splitlines():
         value, _, path = line.partition(" ")

@@ -232,8 +232,35 @@ static void test_active(void **state)
 	expect_owner("", "daemon");
 	sits("seat1", "games", "user");
 	expect_owner("", "games");
-	/* a login screen is nobody */
-	sits("seat0", "daemon", "greeter");
+}
+
+static void become(const char *at, const char *user, const char *class)
+{
+	unsigned before = changes;
+
+	sits(at, user, class);
+	assert_int_equal(eventfd_write(logind.fd, 1), 0);
+	assert_int_equal(sd_event_run(event, 0), 1);
+	assert_int_equal(changes, before + 1);
+}
+
+/* From one user to another by a login screen: it is nobody's meanwhile. */
+static void test_last(void **state)
+{
+	sits("seat0", "daemon", "user");
+	logs_in("daemon", "user");
+	logs_in("games", "user");
+	start(false);
+	become("seat0", "man", "greeter");
+	expect_owner("", "daemon");
+	become("seat0", "games", "user");
+	expect_owner("", "games");
+	become("seat0", "man", "greeter");
+	expect_owner("", "games");
+	/* who has logged out is not there */
+	logind.n_users = 1;
+	expect_owner("", "daemon");
+	logs_in("man", "user");
 	expect_owner("", "root");
 }
 
@@ -316,6 +343,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(named),
 		TEST(active),
+		TEST(last),
 		TEST(only_one),
 		TEST(change_is_told),
 		TEST(without_systemd),
