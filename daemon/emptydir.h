@@ -5,3 +5,6 @@
 
 /* Whether an opened directory has nothing in it; false also where that cannot be told. */
 bool dir_is_empty(int fd);
+/* The same, but for entries that `may` be there in a directory of that name. */
+bool dir_holds_only(
+	int fd, bool (*may)(const char *name, const char *entry), const char *name);
