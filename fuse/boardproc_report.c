@@ -112,7 +112,7 @@ static bool tell_part(struct boardproc *b, unsigned i)
 		return runs;
 	/* For who looks at the state directory when the board is away. */
 	if (now.is_attached && (now.pending != p->told.pending ||
-			     now.pending_files != p->told.pending_files))
+				       now.pending_files != p->told.pending_files))
 		volume_save_status(p->volume);
 	p->told = now;
 	p->was_told = true;
