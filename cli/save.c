@@ -168,8 +168,8 @@ const struct cli_command cmd_save_command = {
 	.summary = "copies a partition's bytes into an image file",
 	.help =
 		"The whole partition as flash holds it, for 'romount restore', 'info', 'ls' and\n"
-		"'mount'. FILE appears when it is whole; '-' is standard output. Where flash holds\n"
-		"no file system, its bytes are saved all the same, and that is said.\n"
+		"'mount'. FILE appears when it is whole; '-' is standard output. Where flash\n"
+		"holds no file system, its bytes are saved all the same, and that is said.\n"
 		"\n"
 		"Options:\n" CLIENT_HELP,
 };

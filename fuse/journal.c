@@ -260,7 +260,7 @@ struct journal_draft {
 	uint64_t first_seq;
 	uint8_t *buffer;
 	struct rewrite w;
-	bool made, adopted;
+	bool begun, adopted;
 };
 
 int journal_draft_new(struct journal *j, const struct journal_header *header,
@@ -286,9 +286,9 @@ int journal_draft_write(struct journal_draft *d, journal_next_fn next, journal_m
 {
 	int r;
 
+	d->begun = true;
 	r = journal_log_create(
 		d->dirfd, DRAFT_NAME, &d->header, d->first_seq, d->buffer, &d->w.log);
-	d->made = r == 0;
 	if (r == 0)
 		r = write_generation(&d->w, &d->header, next, ctx);
 	if (r < 0)
@@ -315,7 +315,7 @@ void journal_draft_free(struct journal_draft *d)
 {
 	if (!d)
 		return;
-	if (d->made && !d->adopted)
+	if (d->begun && !d->adopted)
 		(void)!unlinkat(d->dirfd, DRAFT_NAME, 0);
 	journal_file_unref(d->w.log.file);
 	free(d->w.moves);

@@ -83,7 +83,8 @@ bool volume_is_resting(const struct volume *v);
  * own layout then). */
 enum volume_operation {
 	VOLUME_SAVE,	/* fd: the partition's bytes go there */
-	VOLUME_RESTORE, /* fd: an image; exact: flash holds these bytes afterwards */
+	/* fd: an image; exact: flash holds these bytes afterwards, also wholly blank ones */
+	VOLUME_RESTORE,
 	VOLUME_VERIFY,	/* the board's hashes of all that is used are compared */
 	VOLUME_LAYOUT,
 	VOLUME_FORMAT,

@@ -287,7 +287,10 @@ def save_and_restore_are_byte_for_byte():
         assert read("b.img") == whole and sorted(os.listdir(".")) == ["a.img", "b.img", "daemon"]
         assert run("save", "pico", "-").stdout == whole
         assert told("save", "pico", "b.img") == {
-            "file": "b.img", "size": 1 << 20, "from": "pico:0"}
+            "file": "b.img", "size": 1 << 20, "status": "valid", "from": "pico:0"}
+        out = run("save", "esp:1", "b.img").stdout.decode()
+        assert "There is no file system in it: it begins blank." in out, out
+        run("save", "pico", "b.img")
         with open("a.img", "rb") as f:
             subprocess.run([offline.ROMOUNT, "restore", "-y", "-", "esp:1"], stdin=f, check=True,
                            env=offline.ENV, timeout=WAIT, stdout=subprocess.DEVNULL)

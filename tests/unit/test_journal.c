@@ -394,6 +394,119 @@ static void test_rewrite_during_flush(void **state)
 	rewrite_during_flush(EIO);
 }
 
+static int count_entry(void *ctx, const struct journal_change *change)
+{
+	unsigned *n = ctx;
+
+	assert_int_equal(change->kind, JOURNAL_PUT);
+	if (change->entry.id == 1)
+		assert_int_equal(change->entry.mtime_ns, 5);
+	else
+		assert_string_equal(change->entry.name, "a");
+	++*n;
+	return 0;
+}
+
+static void ignore_move(void *ctx, uint64_t id, const struct content *content)
+{
+}
+
+static void expect_entries(unsigned want)
+{
+	struct journal_header header;
+	struct journal *j;
+	unsigned n = 0;
+	bool changed;
+
+	assert_int_equal(
+		journal_open(dir.dirfd, &header, count_entry, &n, &changed, &j, NULL), 0);
+	assert_int_equal(n, want);
+	journal_free(j);
+}
+
+static bool has_draft(void)
+{
+	return faccessat(dir.dirfd, "journal.draft", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static struct journal_draft *write_draft(struct journal *j)
+{
+	struct journal_draft *d;
+	int left = 1;
+
+	assert_int_equal(journal_draft_new(j, &model_header, &d, NULL), 0);
+	assert_int_equal(journal_draft_write(d, give_one, ignore_move, &left, NULL), 0);
+	assert_true(has_draft());
+	return d;
+}
+
+/* What a draft holds is the journal when it was adopted, and durable when its name is. */
+static void test_draft(void **state)
+{
+	struct journal *j = create();
+	struct journal_draft *d = write_draft(j);
+	uint64_t before = add_one(j), seq, later, got;
+
+	hold(0);
+	assert_int_equal(journal_request_sync(j, before), 0);
+	sem_wait(&held.begun); /* of the old generation */
+	assert_int_equal(journal_draft_adopt(j, d, &seq, NULL), 0);
+	assert_true(seq > before);
+	assert_false(event_there(j));
+	sem_post(&held.go);
+	sem_wait(&held.begun); /* of the draft, unasked */
+	assert_int_equal(journal_synced(j, &got), 0);
+	assert_true(got < before);
+	later = add_one(j);
+	assert_int_equal(journal_request_sync(j, later), 0);
+	sem_post(&held.go);
+	assert_int_equal(journal_wait(j, seq, NULL), 0);
+	sem_wait(&held.begun); /* of what came later */
+	assert_int_equal(journal_synced(j, &got), 0);
+	assert_int_equal(got, seq);
+	sem_post(&held.go);
+	fault_watch = NULL;
+	journal_draft_free(d);
+	journal_free(j);
+	assert_false(has_draft());
+	expect_entries(2);
+}
+
+static int ignore_entry(void *ctx, const struct journal_change *change)
+{
+	return 0;
+}
+
+static void expect_plain(void)
+{
+	struct journal_header header;
+	struct journal *j;
+	bool changed;
+
+	assert_int_equal(
+		journal_open(dir.dirfd, &header, ignore_entry, NULL, &changed, &j, NULL), 0);
+	assert_true(changed); /* what was appended is there */
+	journal_free(j);
+}
+
+/* Nobody wants it, or the process ends before it is adopted. */
+static void test_draft_dropped(void **state)
+{
+	struct journal *j = create();
+	struct journal_draft *d = write_draft(j);
+	int fd;
+
+	journal_draft_free(d);
+	assert_false(has_draft());
+	add_one(j);
+	journal_free(j);
+	fd = openat(dir.dirfd, "journal.draft", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	expect_plain();
+	assert_false(has_draft());
+}
+
 static void test_failed_flush_stays(void **state)
 {
 	struct journal *j = create();
@@ -463,6 +576,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_rewrite, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_joined, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rewrite_during_flush, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_draft, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_draft_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failed_flush_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_busy, setup, teardown),
 	};

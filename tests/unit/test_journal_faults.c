@@ -229,6 +229,60 @@ static void test_directory_flush_fails(void **state)
 	free(m);
 }
 
+static int give_root(void *ctx, struct journal_entry *entry)
+{
+	bool *given = ctx;
+	bool more = !*given;
+
+	*given = true;
+	*entry = (struct journal_entry){
+		.id = 1, .name = "", .type = ROMFS_DIR, .mtime_ns = 5};
+	return more;
+}
+
+static void ignore_move(void *ctx, uint64_t id, const struct content *content)
+{
+}
+
+/* The same for a draft; and one that cannot be written, or gets no name, changes nothing. */
+static void test_draft_fails(void **state)
+{
+	uint64_t rng = scratch_seed(__func__), seq;
+	struct model *m = calloc(1, sizeof(*m));
+	struct journal *j = start(m);
+	int data = data_file();
+
+	for (unsigned what = 0; what < 4; what++) {
+		static const unsigned calls[] = {
+			FAULT_PWRITE, FAULT_FDATASYNC, FAULT_RENAME, FAULT_FSYNC};
+		struct journal_draft *d;
+		bool given = false;
+		int r;
+
+		assert_int_equal(model_random_append(m, j, data, &rng, NULL, NULL), 0);
+		assert_int_equal(journal_draft_new(j, &model_header, &d, NULL), 0);
+		fault_arm(&(struct fault){FAULT_FAIL, calls[what], 0, false, EIO, 0});
+		r = journal_draft_write(d, give_root, ignore_move, &given, NULL);
+		assert_int_equal(r, what < 2 ? -EIO : 0);
+		if (r == 0)
+			r = journal_draft_adopt(j, d, &seq, NULL);
+		assert_int_equal(r, what < 3 ? -EIO : 0);
+		if (r == 0)
+			assert_int_equal(journal_wait(j, seq, NULL), -EIO);
+		fault_disarm();
+		journal_draft_free(d);
+		assert_int_equal(faccessat(dir.dirfd, "journal.draft", F_OK, 0), -1);
+	}
+	assert_int_equal(journal_request_sync(j, journal_seq(j)), -EIO);
+	assert_int_equal(journal_synced(j, &seq), -EIO);
+	memset(m, 0, sizeof(*m));
+	assert_int_equal(model_rewrite(m, j), 0);
+	assert_int_equal(journal_synced(j, &seq), 0);
+	journal_free(j);
+	close(data);
+	free(m);
+}
+
 /* --- SIGKILL ------------------------------------------------------------------------ */
 
 struct report {
@@ -370,6 +424,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_preallocation, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_short_writes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_directory_flush_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_draft_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_power_cuts, setup, teardown),
 	};
