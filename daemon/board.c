@@ -36,9 +36,7 @@ void board_life_remember(struct board_life *l)
 {
 	const struct board *b = l->board;
 	struct store_memo m = l->memo;
-	_cleanup_close_ int fd = -1;
 	struct error err = {0};
-	int r;
 
 	wire_copy_text(m.name, sizeof(m.name), b->name);
 	if (b->place.vendor_id || b->place.product_id)
@@ -55,12 +53,8 @@ void board_life_remember(struct board_life *l)
 		wire_copy_text(m.unique_id, sizeof(m.unique_id), b->unique_id);
 	}
 	l->memo = m;
-	r = store_open_board(l->env->store, b->ident, true, &fd, &err);
-	if (r == 0)
-		r = store_write_memo(fd, &m);
-	if (r < 0)
-		log_to(l->env->log, LOG_WARNING, "%s: cannot remember it: %s", b->name,
-			err.text[0] ? err.text : strerror(-r));
+	if (store_write_memo(l->env->store, b->ident, &m, &err) < 0)
+		log_to(l->env->log, LOG_WARNING, "%s: cannot remember it: %s", b->name, err.text);
 }
 
 bool board_life_is_released(const struct board_life *l)

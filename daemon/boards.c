@@ -117,11 +117,7 @@ static int claim_name(struct claim *c, const struct place *place, const char *be
 
 static void read_memo(struct boards *all, const char *ident, struct store_memo *memo)
 {
-	_cleanup_close_ int fd = -1;
-
-	*memo = (struct store_memo){.interface = -1};
-	if (store_open_board(all->env.store, ident, false, &fd, NULL) == 0 &&
-		store_read_memo(fd, memo) < 0)
+	if (store_read_memo(all->env.store, ident, memo) < 0)
 		*memo = (struct store_memo){.interface = -1};
 }
 
