@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include <ctype.h>
-#include <dirent.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/doctor.h"
+#include "util/dir.h"
 #include "util/text.h"
 
 /* --- the report --- */
@@ -131,15 +131,9 @@ bool doctor_udev(const struct doctor_place *p, const char *devnum, const char *k
 	return false;
 }
 
-static void closedirp(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
-
 long doctor_process(const struct doctor_place *p, const char *name)
 {
-	_cleanup_(closedirp) DIR *dir = NULL;
+	_cleanup_closedir_ DIR *dir = NULL;
 	_cleanup_free_ char *path = NULL;
 	struct dirent *e;
 	char comm[64];

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Serial ports of USB: which are boards, who may use them, and who is in the way. */
 #include <ctype.h>
-#include <dirent.h>
 #include <grp.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "cli/doctor.h"
+#include "util/dir.h"
 #include "util/text.h"
 
 struct tty {
@@ -107,15 +107,9 @@ static void check_access(const struct tty *t, struct doctor_report *r)
 
 /* --- who is in the way --- */
 
-static void closedirp(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
-
 static bool has_open(const struct doctor_place *p, const char *pid, const char *node)
 {
-	_cleanup_(closedirp) DIR *dir = NULL;
+	_cleanup_closedir_ DIR *dir = NULL;
 	char path[PATH_MAX], target[PATH_MAX];
 	struct dirent *e;
 	ssize_t n;
@@ -135,7 +129,7 @@ static bool has_open(const struct doctor_place *p, const char *pid, const char *
 
 static void check_holder(const struct tty *t, struct doctor_report *r)
 {
-	_cleanup_(closedirp) DIR *dir = NULL;
+	_cleanup_closedir_ DIR *dir = NULL;
 	char path[PATH_MAX], node[80], comm[64];
 	struct dirent *e;
 
@@ -209,7 +203,7 @@ static const char *brltty_rule(const struct doctor_place *p)
 
 static void check_brltty(const struct doctor_place *p, struct doctor_report *r)
 {
-	_cleanup_(closedirp) DIR *dir = NULL;
+	_cleanup_closedir_ DIR *dir = NULL;
 	const char *rule = brltty_rule(p);
 	static const char format[] = "/sys/bus/usb/devices/%s/%s";
 	char path[PATH_MAX], vendor[16], product[16];
@@ -258,7 +252,7 @@ static void check_tty(const struct doctor_place *p, const char *name, struct doc
 
 void doctor_check_ports(const struct doctor_place *p, struct doctor_report *r)
 {
-	_cleanup_(closedirp) DIR *dir = NULL;
+	_cleanup_closedir_ DIR *dir = NULL;
 	char path[PATH_MAX];
 	struct dirent *e;
 	size_t before = r->n;

@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/emptydir.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 
-#include "util/macros.h"
-
-static void closedirp(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
+#include "util/dir.h"
 
 bool dir_is_empty(int fd)
 {
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	_cleanup_(closedirp) DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	_cleanup_closedir_ DIR *dir = copy < 0 ? NULL : fdopendir(copy);
 	struct dirent *e;
 
 	if (!dir) {

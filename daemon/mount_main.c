@@ -5,7 +5,6 @@
  * romountd needs not have it; and it does nothing else with it: what it mounts is a folder of
  * romount, without set-user-ID, devices and programs, on an empty directory of its own user;
  * what it takes away is such a mount. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -17,6 +16,7 @@
 #include <sys/time.h>
 
 #include "daemon/mountorder.h"
+#include "util/dir.h"
 #include "util/mounttable.h"
 #include "util/text.h"
 
@@ -84,16 +84,10 @@ static int open_path(const char *path)
 	return dir < 0 ? -errno : TAKE_FD(dir);
 }
 
-static void closedirp(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
-
 static bool is_empty(int fd)
 {
 	int dup = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_(closedirp) DIR *dir = dup < 0 ? NULL : fdopendir(dup);
+	_cleanup_closedir_ DIR *dir = dup < 0 ? NULL : fdopendir(dup);
 	struct dirent *e;
 
 	if (!dir && dup >= 0)

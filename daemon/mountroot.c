@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/mountroot.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,6 +10,7 @@
 #include "daemon/emptydir.h"
 #include "daemon/registry.h"
 #include "daemon/textfile.h"
+#include "util/dir.h"
 #include "util/io.h"
 #include "util/mounttable.h"
 
@@ -238,12 +238,6 @@ void mount_root_drain(struct mount_root *r, void (*idle)(void *ctx), void *ctx)
 	check_drained(r);
 }
 
-static void closedirp(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 static bool is_rom(const char *name)
 {
 	size_t n = strspn(name + MIN(strlen(name), 3u), "0123456789");
@@ -254,7 +248,7 @@ static bool is_rom(const char *name)
 static bool holds_mount_points(int fd)
 {
 	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_(closedirp) DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	_cleanup_closedir_ DIR *dir = copy < 0 ? NULL : fdopendir(copy);
 	struct dirent *e;
 
 	if (!dir) {
@@ -445,7 +439,7 @@ static bool has_mark(int fd)
 static void remove_left(struct mount_root *r, const char *name)
 {
 	int fd = openat(r->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	_cleanup_(closedirp) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	_cleanup_closedir_ DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
 
 	if (!dir) {
@@ -467,7 +461,7 @@ static void remove_left(struct mount_root *r, const char *name)
 static void remove_all_left(struct mount_root *r)
 {
 	int copy = openat(r->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_(closedirp) DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	_cleanup_closedir_ DIR *dir = copy < 0 ? NULL : fdopendir(copy);
 	struct dirent *e;
 
 	if (!dir) {

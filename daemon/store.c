@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/store.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include "bus/wire.h"
 #include "daemon/textfile.h"
 #include "fuse/state.h"
+#include "util/dir.h"
 #include "util/io.h"
 
 #define MEMO "board"
@@ -201,12 +201,6 @@ int store_write_memo(int dirfd, const struct store_memo *m)
 
 /* --- what is staged --- */
 
-static void closedirp(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 static DIR *open_dir(int parent, const char *name)
 {
 	int fd = openat(parent, name,
@@ -254,7 +248,7 @@ static void read_partition(int key_fd, const char *name, struct board *b)
 
 static void read_key(int parent, const char *name, struct board *b)
 {
-	_cleanup_(closedirp) DIR *dir = open_dir(parent, name);
+	_cleanup_closedir_ DIR *dir = open_dir(parent, name);
 	struct dirent *e;
 
 	while (dir && (e = readdir(dir)))
@@ -264,7 +258,7 @@ static void read_key(int parent, const char *name, struct board *b)
 
 void store_read_staged(int fd, struct board *b)
 {
-	_cleanup_(closedirp) DIR *dir = open_dir(fd, ".");
+	_cleanup_closedir_ DIR *dir = open_dir(fd, ".");
 	struct dirent *e;
 	unsigned n = 0;
 
@@ -278,7 +272,7 @@ void store_read_staged(int fd, struct board *b)
 
 void store_each(struct store *s, void (*each)(void *ctx, const char *ident), void *ctx)
 {
-	_cleanup_(closedirp) DIR *dir = open_dir(s->fd, ".");
+	_cleanup_closedir_ DIR *dir = open_dir(s->fd, ".");
 	struct dirent *e;
 	unsigned n = 0;
 

@@ -2,24 +2,18 @@
 #include "libdev/tty.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "util/dir.h"
 #include "util/text.h"
-
-static void closedirp(DIR **d)
-{
-	if (*d)
-		closedir(*d);
-}
 
 static bool process_has_open(int proc_fd, const char *pid, dev_t rdev)
 {
-	_cleanup_(closedirp) DIR *dir = NULL;
+	_cleanup_closedir_ DIR *dir = NULL;
 	struct dirent *e;
 	char path[64];
 	int fd;
@@ -64,7 +58,7 @@ static void process_name(int proc_fd, const char *pid, char *out, size_t cap)
 
 bool dev_tty_holder(const char *path, char *out, size_t cap)
 {
-	_cleanup_(closedirp) DIR *proc = opendir("/proc");
+	_cleanup_closedir_ DIR *proc = opendir("/proc");
 	struct dirent *e;
 	struct stat st;
 	size_t len = 0;
