@@ -8,17 +8,14 @@
 
 bool dir_is_empty(int fd)
 {
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_closedir_ DIR *dir = copy < 0 ? NULL : fdopendir(copy);
 	struct dirent *e;
 
-	if (!dir) {
+	if (!dir)
 		closep(&copy);
-		return false;
-	}
-	rewinddir(dir); /* the place is shared with the other descriptor */
-	while ((e = readdir(dir)))
+	while (dir && (e = readdir(dir)))
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
 			return false;
-	return true;
+	return dir != NULL;
 }

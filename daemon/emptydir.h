@@ -3,5 +3,6 @@
 
 #include <stdbool.h>
 
-/* Whether an opened directory has nothing in it; false also where that cannot be told. */
+/* Whether an opened directory (O_PATH will do) has nothing in it, whatever is mounted over it;
+ * false also where that cannot be told. */
 bool dir_is_empty(int fd);

@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 
+#include "daemon/emptydir.h"
 #include "daemon/mountorder.h"
-#include "util/dir.h"
 #include "util/mounttable.h"
 #include "util/text.h"
 
@@ -84,20 +84,6 @@ static int open_path(const char *path)
 	return dir < 0 ? -errno : TAKE_FD(dir);
 }
 
-static bool is_empty(int fd)
-{
-	int dup = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *dir = dup < 0 ? NULL : fdopendir(dup);
-	struct dirent *e;
-
-	if (!dir && dup >= 0)
-		close(dup);
-	while (dir && (e = readdir(dir)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			return false;
-	return dir != NULL;
-}
-
 static int do_mount(const struct mount_order *order, struct mount_answer *a, int *out)
 {
 	_cleanup_close_ int dir = open_path(order->path), fuse = -1;
@@ -110,7 +96,7 @@ static int do_mount(const struct mount_order *order, struct mount_answer *a, int
 		return fail(a, -EBUSY, "%s is mounted already", order->path);
 	if (fstat(dir, &st) < 0 || st.st_uid != geteuid())
 		return fail(a, -EPERM, "%s belongs to somebody else; take it away", order->path);
-	if (!is_empty(dir))
+	if (!dir_is_empty(dir))
 		return fail(a, -ENOTEMPTY, "%s is not empty; take away what is in it", order->path);
 	fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	if (fuse < 0)
