@@ -61,7 +61,8 @@ class Plan:
         directory = self.builddir(build)
         self.add(
             f"unit/{build}",
-            ["make", "-k", "check", "VERBOSE=1"],
+            # Their time is waiting for the disk, mostly.
+            ["make", "-k", "-j2", "check", "VERBOSE=1"],
             after=[f"build/{build}"],
             cwd=directory,
             env=env,

@@ -308,7 +308,7 @@ class Machine:
 
     def until(self, command, what, wait=COMMAND):
         """Waits in the guest until a command succeeds."""
-        loop = "until %s; do sleep 0.2; done" % command
+        loop = "until %s; do sleep 0.5; done" % command
         result = self.run(loop, code=None, wait=wait)
         if result.code != 0:
             raise Failed("%s: not within %d s (%s)" % (what, wait, command))
