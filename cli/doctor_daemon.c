@@ -44,6 +44,10 @@ static void check_one(const struct boards_board *b, struct doctor_report *r)
 		doctor_advise(doctor_find(r, "board", DOCTOR_NOTE, "%s is left to other programs",
 				      b->name),
 			"'romount attach %s' takes it back", b->name);
+	else if (strcmp(b->state, "ejected") == 0)
+		doctor_advise(doctor_find(r, "board", DOCTOR_NOTE,
+				      "%s was ejected, and may be unplugged", b->name),
+			"'romount attach %s' takes it back", b->name);
 	else
 		doctor_find(r, "board", DOCTOR_OK, "%s is %s", b->name, b->state);
 	check_partitions(b, r);

@@ -28,14 +28,14 @@ static int add(struct sync *s, const struct pick *p, struct error *err)
 			    : order_board(s->c, p->board, "Sync", o, err);
 }
 
-/* It has let go of everything, and has no folder. */
+/* It has let go of everything. */
 static bool is_ejected(const struct boards_board *b)
 {
 	bool waits = false;
 
 	for (size_t i = 0; i < b->n_partitions; i++)
 		waits |= b->partitions[i]->pending || b->partitions[i]->pending_files;
-	return !waits && !*b->directory && !strcmp(b->state, "released");
+	return !waits && !strcmp(b->state, "ejected");
 }
 
 /* Boards that are away are no part of "all": nobody could wait for them. Nor are those that

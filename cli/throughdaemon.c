@@ -40,20 +40,38 @@ static bool is_there(const char *word)
 	return stat(word, &st) == 0 || strchr(word, '/');
 }
 
+/* A certain daemon is named. */
+static bool is_wanted(const struct client_options *o)
+{
+	return o->host || o->scope != CLIENT_ANY;
+}
+
+/* Only a daemon could have known the word. */
+static int say_nobody_knows(const char *word, struct error *err)
+{
+	struct error why = *err;
+
+	error_clear(err);
+	return error_set(err, CLIENT_NO_DAEMON, "cannot open %s: %s; and if it is a board: %s",
+		word, strerror(ENOENT), why.text);
+}
+
 int throughdaemon_find(const struct client_options *o, const char *word,
 	struct client **client, struct pick *out, struct error *err)
 {
 	_cleanup_(client_freep) struct client *c = NULL;
-	bool wanted = o->host || o->scope != CLIENT_ANY;
+	bool wanted = is_wanted(o);
 	int r;
 
 	if (!wanted && !may_be_board(word))
 		return 0;
 	r = client_open(o, &c, err);
-	if (r < 0 && !wanted && (r == CLIENT_NO_DAEMON || (word && is_there(word)))) {
+	if (r < 0 && !wanted && (word ? is_there(word) : r == CLIENT_NO_DAEMON)) {
 		error_clear(err);
 		return 0;
 	}
+	if (r == CLIENT_NO_DAEMON && !wanted)
+		return say_nobody_knows(word, err);
 	if (r < 0)
 		return r;
 	r = word ? pick_try(c, word, out, err) : 0;
@@ -108,7 +126,8 @@ int throughdaemon_run(const struct throughdaemon *t, int *code)
 	struct pick p;
 	int r = throughdaemon_find(&t->client, t->word, &c, &p, &err);
 
-	if (r == 0)
+	/* With such an option a port or an image is meant. */
+	if (r == 0 || (r == CLIENT_NO_DAEMON && t->local && !is_wanted(&t->client)))
 		return 0;
 	if (r > 0 && t->local)
 		r = error_set(&err, -EINVAL,

@@ -7,7 +7,8 @@
 
 /* 1: the daemon has it: *client is the caller's. 0: it is for the command itself; also where
  * no daemon runs, unless the options ask for one. `word` NULL: the only board there is.
- * Otherwise -errno: nothing has this name. */
+ * Otherwise -errno: nothing has this name; CLIENT_NO_DAEMON: no file has it, and no daemon runs
+ * that might know a board of it. */
 must_check int throughdaemon_find(const struct client_options *o, const char *word,
 	struct client **client, struct pick *out, struct error *err);
 

@@ -36,9 +36,7 @@ void board_life_remember(struct board_life *l)
 {
 	const struct board *b = l->board;
 	struct store_memo m = l->memo;
-	_cleanup_close_ int fd = -1;
 	struct error err = {0};
-	int r;
 
 	wire_copy_text(m.name, sizeof(m.name), b->name);
 	if (b->place.vendor_id || b->place.product_id)
@@ -55,12 +53,8 @@ void board_life_remember(struct board_life *l)
 		wire_copy_text(m.unique_id, sizeof(m.unique_id), b->unique_id);
 	}
 	l->memo = m;
-	r = store_open_board(l->env->store, b->ident, true, &fd, &err);
-	if (r == 0)
-		r = store_write_memo(fd, &m);
-	if (r < 0)
-		log_to(l->env->log, LOG_WARNING, "%s: cannot remember it: %s", b->name,
-			err.text[0] ? err.text : strerror(-r));
+	if (store_write_memo(l->env->store, b->ident, &m, &err) < 0)
+		log_to(l->env->log, LOG_WARNING, "%s: cannot remember it: %s", b->name, err.text);
 }
 
 bool board_life_is_released(const struct board_life *l)
@@ -362,7 +356,7 @@ static void rest_ejected(struct board_life *l)
 		}
 		registry_partition_changed(l->env->registry, b, p);
 	}
-	board_life_set_state(l, "released", "");
+	board_life_set_state(l, "ejected", "");
 	if (waiting)
 		snprintf(text, sizeof(text),
 			"%s was let go, but %u file%s wait%s for it, safe on this computer: "
@@ -503,6 +497,7 @@ int board_new(const struct board_env *env, const char *ident, const struct store
 {
 	struct board_life *l = calloc(1, sizeof(*l));
 	_cleanup_free_ struct board *values = calloc(1, sizeof(*values));
+	_cleanup_close_ int fd = -1;
 	int r = l && values ? 0 : -ENOMEM;
 
 	if (r == 0)
@@ -520,6 +515,8 @@ int board_new(const struct board_env *env, const char *ident, const struct store
 		memcpy(values->firmware, memo->firmware, sizeof(values->firmware));
 		memcpy(values->unique_id, memo->unique_id, sizeof(values->unique_id));
 		values->life = l;
+		if (store_open_board(env->store, ident, false, &fd, NULL) == 0)
+			store_read_staged(fd, values);
 		env->owner(env->ctx, &values->place.policy, &values->owner, &values->group);
 		r = registry_add(env->registry, values, &l->board);
 	}

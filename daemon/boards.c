@@ -117,11 +117,7 @@ static int claim_name(struct claim *c, const struct place *place, const char *be
 
 static void read_memo(struct boards *all, const char *ident, struct store_memo *memo)
 {
-	_cleanup_close_ int fd = -1;
-
-	*memo = (struct store_memo){.interface = -1};
-	if (store_open_board(all->env.store, ident, false, &fd, NULL) == 0 &&
-		store_read_memo(fd, memo) < 0)
+	if (store_read_memo(all->env.store, ident, memo) < 0)
 		*memo = (struct store_memo){.interface = -1};
 }
 
@@ -269,8 +265,6 @@ static void take_up_absent(void *ctx, const char *ident)
 	struct board *b;
 	struct error err = {0};
 	char name[NAMES_MAX + 1];
-	unsigned i;
-	int r;
 
 	if (!staged || store_open_board(all->env.store, ident, false, &fd, NULL) < 0)
 		return;
@@ -282,12 +276,8 @@ static void take_up_absent(void *ctx, const char *ident)
 	/* Names are remembered from different times. */
 	if (registry_find(all->env.registry, name))
 		snprintf(name, sizeof(name), "%s", ident);
-	r = board_new(&all->env, ident, &memo, name, &b, &err);
-	for (i = 0; r == 0 && i < staged->n_partitions; i++)
-		r = registry_add_partition(all->env.registry, b, &staged->partitions[i]);
-	if (r < 0)
-		log_to(all->env.log, LOG_WARNING, "%s: %s", name,
-			err.text[0] ? err.text : strerror(-r));
+	if (board_new(&all->env, ident, &memo, name, &b, &err) < 0)
+		log_to(all->env.log, LOG_WARNING, "%s", err.text);
 }
 
 int boards_new(const struct boards_options *options, struct boards **out, struct error *err)

@@ -307,6 +307,8 @@ static int open_places(struct daemon *d, struct error *err)
 		.root = state_root,
 		.give_away = d->launcher.become,
 		.uid = d->launcher.uid,
+		.event = d->event,
+		.log = &d->log,
 	};
 	int r;
 

@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 
 #include "daemon/emptydir.h"
+#include "daemon/markdir.h"
 #include "daemon/registry.h"
-#include "daemon/textfile.h"
 #include "util/dir.h"
 #include "util/io.h"
 #include "util/mounttable.h"
@@ -245,20 +245,10 @@ static bool is_rom(const char *name)
 	return strncmp(name, "rom", 3) == 0 && n > 0 && n <= 2 && name[3 + n] == '\0';
 }
 
-static bool holds_mount_points(int fd)
+static bool is_no_rom(const char *name, const char *entry)
 {
-	int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_closedir_ DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-	struct dirent *e;
-
-	if (!dir) {
-		closep(&copy);
-		return true;
-	}
-	while ((e = readdir(dir)))
-		if (is_rom(e->d_name))
-			return true;
-	return false;
+	(void)name;
+	return !is_rom(entry);
 }
 
 /* While the system goes down nothing can be unmounted any more, and mount points stay. By the
@@ -266,12 +256,10 @@ static bool holds_mount_points(int fd)
 static int remove_dir(const struct mount_dir *d)
 {
 	unlinkat(d->fd, MOUNT_STATUS_FILE, 0);
-	if (holds_mount_points(d->fd))
+	if (!dir_holds_only(d->fd, is_no_rom, d->name))
 		return -EBUSY;
 	unlinkat(d->fd, MOUNT_BOARD_FILE, 0);
-	if (unlinkat(d->root->fd, d->name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return -errno;
-	return 0;
+	return markdir_remove(d->root->fd, d->fd, d->name);
 }
 
 static void remove_released(struct mount_dir *d)
@@ -352,46 +340,26 @@ int mount_dir_point(struct mount_dir *d, unsigned number, struct mountpoint **ou
 	return 0;
 }
 
-/* Opens what is there; a mount point is not even looked at, which might wait for its server. */
-static int open_dir(struct mount_root *r, const char *name, const char *path, bool made,
-	struct error *err)
-{
-	_cleanup_close_ int fd = -1;
-	struct stat st;
-
-	if (!made && mounttable_has("/proc", path))
-		return error_set(err, -EEXIST, "something is mounted at %s", path);
-	fd = openat(r->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return error_set(err, -EEXIST, "%s is there already, and is no directory", path);
-	if (fstat(fd, &st) < 0)
-		return error_set(err, -errno, "cannot look at %s: %m", path);
-	if (st.st_uid != geteuid())
-		return error_set(err, -EEXIST, "%s belongs to somebody else", path);
-	if (!dir_is_empty(fd))
-		return error_set(err, -EEXIST, "%s is there already, and is not empty", path);
-	if (fchmod(fd, 0755) < 0)
-		return error_set(err, -errno, "cannot use %s: %m", path);
-	return TAKE_FD(fd);
-}
-
 static int dir_new(struct mount_root *r, const char *name, struct mount_dir **out,
 	struct error *err)
 {
 	_cleanup_free_ struct mount_dir *d = calloc(1, sizeof(*d));
 	_cleanup_free_ char *copy = strdup(name), *path = NULL;
-	bool made;
+	int x;
 
 	if (asprintf(&path, "%s/%s", r->path, name) < 0)
 		path = NULL;
 	if (!d || !copy || !path)
 		return error_set(err, -ENOMEM, "out of memory");
-	made = mkdirat(r->fd, name, 0755) == 0;
-	if (!made && errno != EEXIST)
-		return error_set(err, -errno, "cannot make %s: %m", path);
-	d->fd = open_dir(r, name, path, made, err);
-	if (d->fd < 0)
-		return d->fd;
+	/* A mount point is not even looked at, which might wait for its server. */
+	if (mounttable_has("/proc", path))
+		return error_set(err, -EEXIST, "something is mounted at %s", path);
+	x = markdir_make(r->fd, name, &d->fd);
+	if (x == -EEXIST)
+		return error_set(
+			err, x, "%s is there already, and no empty directory of ours", path);
+	if (x < 0)
+		return error_set(err, x, "cannot make %s: %s", path, strerror(-x));
 	d->root = r;
 	d->name = TAKE_PTR(copy);
 	d->path = TAKE_PTR(path);
@@ -419,23 +387,29 @@ int mount_dir_claim(struct mount_root *r, const char *name, struct mount_dir **o
 
 /* --- what an earlier daemon has left --- */
 
-static bool is_ours(const char *name)
+static bool is_ours(const char *name, const char *entry)
 {
-	return is_rom(name) || strcmp(name, MOUNT_BOARD_FILE) == 0 ||
-		strcmp(name, MOUNT_STATUS_FILE) == 0 || strcmp(name, ".") == 0 ||
-		strcmp(name, "..") == 0 || strcmp(name, "." MOUNT_BOARD_FILE ".new") == 0 ||
-		strcmp(name, "." MOUNT_STATUS_FILE ".new") == 0;
+	return is_rom(entry) || markdir_is_mark(name, entry) ||
+		strcmp(entry, MOUNT_BOARD_FILE) == 0 ||
+		strcmp(entry, MOUNT_STATUS_FILE) == 0 ||
+		strcmp(entry, "." MOUNT_BOARD_FILE ".new") == 0 ||
+		strcmp(entry, "." MOUNT_STATUS_FILE ".new") == 0;
 }
 
-static bool has_mark(int fd)
+/* What is not empty, or still mounted, refuses. */
+static int remove_mount_points(int fd, DIR *dir)
 {
-	char text[4096];
+	struct dirent *e;
 
-	return textfile_read(fd, MOUNT_BOARD_FILE, text, sizeof(text)) == 0 &&
-		strstr(text, MOUNT_MARK) != NULL;
+	rewinddir(dir);
+	while ((e = readdir(dir)))
+		if (is_rom(e->d_name) && unlinkat(fd, e->d_name, AT_REMOVEDIR) < 0)
+			return -errno;
+	rewinddir(dir);
+	return 0;
 }
 
-/* All of it or nothing: where somebody has put something of their own, all stays. */
+/* Where somebody has put something of their own, all stays, and the mark with it. */
 static void remove_left(struct mount_root *r, const char *name)
 {
 	int fd = openat(r->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -446,16 +420,14 @@ static void remove_left(struct mount_root *r, const char *name)
 		closep(&fd);
 		return;
 	}
-	if (!has_mark(fd))
+	if (!markdir_is_marked(fd, name) || !dir_holds_only(fd, is_ours, name) ||
+		remove_mount_points(fd, dir) < 0)
 		return;
 	while ((e = readdir(dir)))
-		if (!is_ours(e->d_name))
-			return;
-	rewinddir(dir);
-	while ((e = readdir(dir)))
-		if (e->d_name[0] != '.' || strlen(e->d_name) > 2)
-			(void)unlinkat(fd, e->d_name, is_rom(e->d_name) ? AT_REMOVEDIR : 0);
-	(void)unlinkat(r->fd, name, AT_REMOVEDIR);
+		if (is_ours(name, e->d_name) && !markdir_is_mark(name, e->d_name))
+			(void)unlinkat(fd, e->d_name, 0);
+	if (markdir_remove(r->fd, fd, name) < 0)
+		log_to(r->log, LOG_NOTICE, "%s/%s stays", r->path, name);
 }
 
 static void remove_all_left(struct mount_root *r)
@@ -471,11 +443,13 @@ static void remove_all_left(struct mount_root *r)
 	while ((e = readdir(dir))) {
 		_cleanup_free_ char *path = NULL;
 
-		if (e->d_name[0] == '.' || asprintf(&path, "%s/%s", r->path, e->d_name) < 0) {
+		if (asprintf(&path, "%s/%s", r->path, e->d_name) < 0) {
 			path = NULL;
 			continue;
 		}
-		if (!mounttable_has("/proc", path))
+		if (e->d_name[0] == '.')
+			markdir_remove_half(r->fd, e->d_name);
+		else if (!mounttable_has("/proc", path))
 			remove_left(r, e->d_name);
 	}
 }

@@ -2,7 +2,7 @@
 /* The directory below which boards appear, and the boards' directories in it: BOARD/ with
  * BOARD.txt, STATUS.txt and the mount points. The root, and everything on the way to it, must
  * belong to us or to root, and nobody else may write there; below it no link is followed, and
- * nothing is removed that we have not made. One daemon at a time.
+ * nothing is removed that we have not made (markdir.h). One daemon at a time.
  *
  * Loop thread only; waits for the local file system that holds it only. */
 #pragma once
@@ -28,11 +28,13 @@ void mount_root_clean(struct mount_root *r, void (*done)(void *ctx), void *ctx);
 
 struct mount_dir;
 
-/* Takes the directory `name`, which must be missing, or empty and ours. -EEXIST: something
- * else is there, the text says what. One that was released a moment ago comes back. */
+/* Takes the directory `name`, which must be missing, or empty and this user's, and then stays
+ * when it is released. -EEXIST: something else is there, the text says what. One that was
+ * released a moment ago comes back. */
 must_check int mount_dir_claim(struct mount_root *r, const char *name,
 	struct mount_dir **out, struct error *err);
-/* Unmounts everything at once, and removes the directory when that is done. */
+/* Unmounts everything at once, and removes the directory when that is done; one that was there
+ * before stays. */
 void mount_dir_release(struct mount_dir *d);
 
 int mount_dir_fd(const struct mount_dir *d);
@@ -48,5 +50,3 @@ void mount_root_drain(struct mount_root *r, void (*idle)(void *ctx), void *ctx);
 /* Written by the boards' notes. */
 #define MOUNT_BOARD_FILE BUS_BOARD_FILE
 #define MOUNT_STATUS_FILE "STATUS.txt"
-/* The last line of BOARD.txt: by it a directory is known as ours after a crash. */
-#define MOUNT_MARK "romount made this folder, and removes it when the board is gone."

@@ -114,8 +114,9 @@ void notes_board_text(const struct board *b, char *out, size_t cap)
 		add_partition(&t, &b->partitions[i]);
 	add(&t, "\nWhat you save in a folder is safe on this computer at once, and goes to the\n"
 		"board's flash by itself; STATUS.txt tells how far it is, and 'romount sync %s'\n"
-		"waits for it.\n\n%s\n",
-		b->name, MOUNT_MARK);
+		"waits for it.\n\n"
+		"romount wrote this file, and removes it when the board is gone.\n",
+		b->name);
 }
 
 static void add_board_state(struct text *t, const struct board *b)

@@ -36,7 +36,7 @@ struct board {
 	char ident[BOARD_NAME_MAX + 1]; /* of its state directory */
 	struct place place;		/* where it is; n_ttys 0: away */
 	bool present;
-	char state[16]; /* absent starting asking waiting ready none failed released */
+	char state[16]; /* absent starting asking waiting ready none failed released ejected */
 	char error[BOARD_TEXT * 2];
 	char machine[BOARD_TEXT], firmware[BOARD_TEXT], unique_id[BOARD_TEXT];
 	char directory[512];

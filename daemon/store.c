@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "bus/wire.h"
+#include "daemon/keeper.h"
 #include "daemon/textfile.h"
 #include "fuse/state.h"
 #include "util/dir.h"
@@ -22,6 +23,7 @@
 struct store {
 	char *root;
 	int fd;
+	struct keeper *keeper;
 	bool give_away;
 	uid_t uid;
 };
@@ -53,6 +55,9 @@ int store_open(const struct store_options *options, struct store **out, struct e
 			s->root);
 	if (io_lock(s->fd, LOCK_WAIT_MS) < 0)
 		return error_set(err, -EBUSY, "another romountd uses %s", s->root);
+	r = keeper_new(options->event, options->log, &s->keeper);
+	if (r < 0)
+		return error_set(err, r, "cannot start a thread: %s", strerror(-r));
 	/* Boards' processes of a user of their own pass through by descriptors alone. */
 	*out = TAKE_PTR(s);
 	return 0;
@@ -62,6 +67,7 @@ void store_free(struct store *s)
 {
 	if (!s)
 		return;
+	keeper_free(s->keeper);
 	closep(&s->fd);
 	free(s->root);
 	free(s);
@@ -102,6 +108,17 @@ static int give_away(struct store *s, int fd, const char *ident, struct error *e
 	return 0;
 }
 
+/* What is staged below it shall not be lost with it. Once for each board that was never here,
+ * and before anything else about it: this one flush can be waited for. */
+static int make_board_dir(struct store *s, const char *ident, struct error *err)
+{
+	int r = mkdirat(s->fd, ident, 0700) < 0 ? -errno : io_sync_dir(s->fd, ".");
+
+	return r < 0 && r != -EEXIST ? error_set(err, r, "cannot make %s/%s: %s", s->root,
+					       ident, strerror(-r))
+				     : 0;
+}
+
 int store_open_board(
 	struct store *s, const char *ident, bool make, int *out, struct error *err)
 {
@@ -110,8 +127,10 @@ int store_open_board(
 
 	if (!is_ident(ident))
 		return error_set(err, -EINVAL, "'%s' is no name for a directory", ident);
-	if (make && mkdirat(s->fd, ident, 0700) < 0 && errno != EEXIST)
-		return error_set(err, -errno, "cannot make %s/%s: %m", s->root, ident);
+	if (make)
+		r = make_board_dir(s, ident, err);
+	if (r < 0)
+		return r;
 	fd = openat(s->fd, ident, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return error_set(err, -errno, "cannot open %s/%s: %m", s->root, ident);
@@ -157,11 +176,26 @@ static void take_line(struct store_memo *m, const char *key, const char *value)
 		m->attached = strcmp(value, "yes") == 0;
 }
 
-int store_read_memo(int dirfd, struct store_memo *out)
+/* What is on its way to the file, else what the file has. */
+static int read_text(struct store *s, const char *ident, char *text, size_t cap)
+{
+	const char *put = keeper_get(s->keeper, ident);
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (put) {
+		snprintf(text, cap, "%s", put);
+		return 0;
+	}
+	r = store_open_board(s, ident, false, &fd, NULL);
+	return r < 0 ? r : textfile_read(fd, MEMO, text, cap);
+}
+
+int store_read_memo(struct store *s, const char *ident, struct store_memo *out)
 {
 	struct store_memo m = {.interface = -1};
 	char text[MEMO_MAX], *save = NULL, *line;
-	int r = textfile_read(dirfd, MEMO, text, sizeof(text));
+	int r = read_text(s, ident, text, sizeof(text));
 
 	if (r < 0)
 		return r;
@@ -180,23 +214,39 @@ int store_read_memo(int dirfd, struct store_memo *out)
 	return 0;
 }
 
-int store_write_memo(int dirfd, const struct store_memo *m)
+static int write_text(const struct store_memo *m, char *text, size_t cap)
 {
-	char text[MEMO_MAX];
 	size_t used = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		const char *value = (const char *)m + texts[i].at;
 
 		if (value[0])
-			used += (size_t)snprintf(text + used, sizeof(text) - used, "%s %s\n",
-				texts[i].key, value);
-		if (used >= sizeof(text))
+			used += (size_t)snprintf(
+				text + used, cap - used, "%s %s\n", texts[i].key, value);
+		if (used >= cap)
 			return -E2BIG;
 	}
-	snprintf(text + used, sizeof(text) - used, m->interface < 0 ? "%s" : "%sinterface %d\n",
+	snprintf(text + used, cap - used, m->interface < 0 ? "%s" : "%sinterface %d\n",
 		m->attached ? "attached yes\n" : "", m->interface);
-	return textfile_replace(dirfd, MEMO, 0640, text);
+	return 0;
+}
+
+int store_write_memo(
+	struct store *s, const char *ident, const struct store_memo *m, struct error *err)
+{
+	char text[MEMO_MAX], before[MEMO_MAX];
+	int fd, r = store_open_board(s, ident, true, &fd, err);
+
+	if (r < 0)
+		return r;
+	r = write_text(m, text, sizeof(text));
+	if (r < 0 || (read_text(s, ident, before, sizeof(before)) == 0 &&
+			     strcmp(before, text) == 0))
+		close(fd);
+	else
+		r = keeper_put(s->keeper, ident, fd, MEMO, 0640, text);
+	return r < 0 ? error_set(err, r, "cannot keep what is known of it: %s", strerror(-r)) : 0;
 }
 
 /* --- what is staged --- */

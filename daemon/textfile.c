@@ -4,12 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "util/io.h"
 
-int textfile_replace(int dirfd, const char *name, mode_t mode, const char *text)
+static int replace(int dirfd, const char *name, mode_t mode, const char *text, bool flush)
 {
 	_cleanup_close_ int fd = -1;
 	char temp[NAME_MAX + 1];
@@ -26,11 +27,23 @@ int textfile_replace(int dirfd, const char *name, mode_t mode, const char *text)
 	r = io_write_full(fd, text, strlen(text));
 	if (r == 0 && fchmod(fd, mode) < 0)
 		r = -errno;
+	if (r == 0 && flush && fsync(fd) < 0)
+		r = -errno;
 	if (r == 0 && renameat(dirfd, temp, dirfd, name) < 0)
 		r = -errno;
 	if (r < 0)
 		unlinkat(dirfd, temp, 0);
-	return r;
+	return r < 0 || !flush ? r : io_sync_dir(dirfd, ".");
+}
+
+int textfile_replace(int dirfd, const char *name, mode_t mode, const char *text)
+{
+	return replace(dirfd, name, mode, text, false);
+}
+
+int textfile_keep(int dirfd, const char *name, mode_t mode, const char *text)
+{
+	return replace(dirfd, name, mode, text, true);
 }
 
 int textfile_read(int dirfd, const char *name, char *out, size_t cap)

@@ -75,7 +75,7 @@ static bool describe_part(
 		return false;
 	}
 	volume_status(p->volume, &s);
-	out->attached = true;
+	out->is_attached = true;
 	out->used = s.summary.used;
 	out->free = s.summary.free;
 	out->pending = s.summary.pending;
@@ -111,7 +111,7 @@ static bool tell_part(struct boardproc *b, unsigned i)
 	if (p->was_told && memcmp(&now, &p->told, sizeof(now)) == 0)
 		return runs;
 	/* For who looks at the state directory when the board is away. */
-	if (now.attached && (now.pending != p->told.pending ||
+	if (p->up && (now.pending != p->told.pending ||
 			     now.pending_files != p->told.pending_files))
 		volume_save_status(p->volume);
 	p->told = now;

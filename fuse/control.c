@@ -217,9 +217,9 @@ static const struct wire_field board_fields[] = {
 	WIRE_U32("partitions", struct control_board, partitions),
 };
 
-#define CONTENT_FIELDS 0xfull
+/* The last one may be absent. */
+#define ATTACHED_FIELDS 0xfull /* the first four */
 
-/* The last one may be absent, and the first four, of what is in it. */
 static const struct wire_field partition_fields[] = {
 	WIRE_U64("used", struct control_partition, used),
 	WIRE_U64("free", struct control_partition, free),
@@ -260,13 +260,13 @@ void control_tell_partition(
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	unsigned n = ARRAY_SIZE(partition_fields) - !p->has_address;
-	uint64_t mask = p->attached ? WIRE_ALL : WIRE_ALL & ~CONTENT_FIELDS;
 	int r = new_signal(c, "Partition", &m);
 
 	if (r >= 0)
 		r = sd_bus_message_append(m, "u", number);
 	if (r >= 0)
-		r = wire_append(m, partition_fields, n, p, mask);
+		r = wire_append(m, partition_fields, n, p,
+			p->is_attached ? WIRE_ALL : ~ATTACHED_FIELDS);
 	if (r >= 0)
 		(void)!sd_bus_send(c->bus, m, NULL);
 }

@@ -81,8 +81,10 @@ struct control_board {
 struct control_partition {
 	uint64_t size, used, free, pending, done, total, erase_block, write_unit, address;
 	bool has_address;
-	bool attached; /* false: what is in it is not known, and what was told of that stays */
 	unsigned pending_files;
+	/* Else what is used and what waits is not known yet, and not told: the receiver may know
+	 * it from earlier. */
+	bool is_attached;
 	char state[16]; /* "on flash" "staged" "writing" "failed"; "": not attached yet */
 	char error[480];
 	char note[480]; /* what there was to say when it was attached, "" */

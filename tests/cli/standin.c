@@ -188,7 +188,7 @@ static void carry_out_board(struct board *b, struct board_order *o)
 	else if (o->kind == ORDER_RELEASE)
 		set_state(b, "released");
 	else if (o->kind == ORDER_EJECT)
-		set_state(b, "waiting");
+		set_state(b, "ejected");
 	note(b->name, o, 0);
 }
 

@@ -128,6 +128,15 @@ def no_daemon_is_an_exit_code_of_its_own():
         err = run("list", code=3, env=env).stderr.decode()
         assert "systemctl start romountd" in err and "romountd --user" in err, err
     assert run("list", "--names", code=3).stderr == b""
+    # A word that is no file may be a board's name; a path is none, and a file is what it is.
+    for command in (["info"], ["layout"], ["format"], ["compact"]):
+        fails(*command, "pico", code=3,
+              saying="cannot open pico: No such file.* if it is a board: no romountd listens")
+        fails(*command, "./pico", saying="No such file")
+        fails(*command, "some/pico", saying="No such file")
+    fails("format", "--state", "state", "pico", saying="pico: No such file")
+    write("pico", b"dear reader, " * 1000)
+    fails("format", "--yes", "pico", saying="no ROMFS image")
     assert not os.path.exists("x")
 
 
@@ -239,12 +248,16 @@ def many_boards_are_served_at_once():
 def eject_attach_release():
     with daemon("pico,pending=4,files=1", "esp") as d:
         assert b"it may be unplugged" in run("eject", "pico").stdout
-        assert told("list")["boards"][1]["partitions"][0]["pending"] == 0
+        pico = told("list")["boards"][1]
+        assert (pico["state"], pico["partitions"][0]["pending"]) == ("ejected", 0), pico
+        assert re.search(rb"\npico +\S+ +rom0 +ejected ", run("list").stdout), run("list").stdout
+        assert b"esp: on flash" in run("sync").stdout, "only the other is waited for"
         assert b"pico: its port is free\n" == run("release", "pico").stdout
         assert b"for 30 s" in run("release", "--for=30", "pico").stdout
         assert told("attach", "pico") == {"attach": [{"board": "pico", "done": True}]}
         assert d.orders() == [
-            "eject pico -1 flag=0 seconds=0 bytes=0", "release pico -1 flag=0 seconds=0 bytes=0",
+            "eject pico -1 flag=0 seconds=0 bytes=0", "sync esp -1 flag=0 seconds=0 bytes=0",
+            "release pico -1 flag=0 seconds=0 bytes=0",
             "release pico -1 flag=0 seconds=30 bytes=0",
             "attach pico -1 flag=0 seconds=0 bytes=0"], d.orders()
         run("attach", "/dev/null", "--alias", "new")
@@ -384,7 +397,7 @@ def layout_of_an_image_needs_no_daemon():
     assert at == size
     write("blank", b"\xff" * size)
     assert told("layout", "blank")["sums"]["blank"] == size
-    fails("layout", "none.img", saying="No such file")
+    fails("layout", "./none.img", saying="No such file")
 
 
 @test

@@ -452,7 +452,7 @@ def info_refuses_what_is_nothing_of_ours():
     os.mkfifo("pipe")
     fails("info", "folder", saying="folder is a folder, but none that romount shows")
     fails("info", "pipe", saying="pipe is neither a serial port nor an image file")
-    fails("info", "missing", saying="cannot open missing: No such file")
+    fails("info", "./missing", saying="cannot open ./missing: No such file")
     fails("info", "/dev/ttyACM-none", saying="is the board plugged in")
     fails("info", "/dev/null", saying="/dev/null")
     fails("ls", "folder", saying="folder is a folder: name a serial port or an image file")

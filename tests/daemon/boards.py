@@ -226,14 +226,64 @@ def occupied(case):
             rig.equal(os.listdir(outside), [], "behind the link")
 
 
+def stop(daemon):
+    """The end of romountd where a user's things are in the mount root."""
+    daemon.process.send_signal(signal.SIGTERM)
+    rig.equal(daemon.process.wait(rig.WAIT), 0, "exit code of romountd")
+    daemon.process = None
+
+
 def empty_folder(case):
-    """An empty folder of ours is no hindrance."""
+    """An empty folder of ours is no hindrance, and stays as it was; also where romountd or the
+    power goes while the board is shown in it."""
     port = Port(case, "pico")
     daemon = Daemon(case, port, started=False)
     os.mkdir(os.path.join(daemon.root, "pico"))
     daemon.start()
     daemon.wait_shown("pico")
-    finish(daemon)
+    stop(daemon)
+    rig.equal(rig.tree(daemon.root), {"pico": "dir"}, "after its end")
+    daemon.start()
+    daemon.wait_shown("pico")
+    daemon.kill()
+    port.unplug()
+    daemon.start()
+    wait_for(lambda: rig.tree(daemon.root) == {"pico": "dir"}, "nothing else to be there")
+    stop(daemon)
+
+
+def power_cut(case):
+    """What a power cut leaves of a board's folder is removed by the next start, and the board
+    has its name again; what a user has put beside it stays."""
+    port = Port(case, "pico")
+    daemon = Daemon(case, port, config=SLOW)
+    folder = daemon.wait_shown("pico")
+    want = {"a.bin": put(folder, "a.bin", "a")}
+    mine = {"empty": "dir", "notes": "dir", "notes/BOARD.txt": put(daemon.root, "notes/BOARD.txt", "")}
+    os.mkdir(os.path.join(daemon.root, "empty"))
+    for size, away in ((0, True), (7, True), (0, False), (None, False)):
+        with case.part("%s bytes of BOARD.txt, board %s" % (size, "away" if away else "there")):
+            daemon.wait_note("pico", "Name:", "BOARD.txt")
+            daemon.kill()
+            for path in mounts_below(daemon.root):
+                daemon.unmount(path, lazily=True)
+            note = os.path.join(daemon.root, "pico", "BOARD.txt")
+            if size is None:
+                os.unlink(note)
+            else:
+                os.truncate(note, size)
+            if away:
+                port.unplug()
+            daemon.start()
+            if away:
+                daemon.wait_gone("pico")
+                rig.equal_trees(rig.tree(daemon.root), mine, "what is left")
+                port.plug()
+            rig.equal_trees(rig.tree(daemon.wait_shown("pico")), want, "in its folder")
+    rig.run("sync", daemon.folder("pico"))
+    port.partition().must_show(want)
+    stop(daemon)
+    rig.equal_trees(rig.tree(daemon.root), mine, "what is left")
 
 
 def quicker(case):
@@ -370,6 +420,7 @@ def reload_config(case):
 
 CASES = [
     plug, end_finishes, unplug_keeps, unplug_over_a_restart, two_boards, twins, process_killed,
-    daemon_killed, daemon_killed_board_away, occupied, empty_folder, quicker, unsafe_root, one_at_a_time,
+    daemon_killed, daemon_killed_board_away, occupied, empty_folder,
+    power_cut, quicker, unsafe_root, one_at_a_time,
     hostile, unmounted_by_hand, not_ours, reload_config, hung,
 ]

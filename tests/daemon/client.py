@@ -6,6 +6,7 @@ on flash."""
 import json
 import os
 import shutil
+import signal
 import threading
 
 from daemonrig import SLOW, Daemon, Port, finish, rig, wait_for
@@ -201,7 +202,7 @@ def eject(case):
     for board in seen:
         part = board["partitions"][0]
         rig.equal([board["state"], board["directory"], part["pending_files"], part["pending"],
-                   part["mount"], part["error"]], ["released", "", 0, 0, "", ""], "after eject")
+                   part["mount"], part["error"]], ["ejected", "", 0, 0, "", ""], "after eject")
     rig.equal(len(seen), 2, "answers")
     rig.equal(romount.run("sync").stdout, "no board is there\n", "sync says")
     finish(daemon)
@@ -225,6 +226,54 @@ def away(case):
     finish(daemon)
 
 
+def coming_back(case):
+    """What waits for a board is listed all the time while it is looked at, which takes long
+    where its line is slow; also after a restart of romountd and of the board's process."""
+    port, daemon, romount = start(case, "block:256K", "block:128K", config=SLOW)
+    want = {"a.bin": put(daemon.folder("pico"), "a.bin", "a")}
+    port.unplug()
+    daemon.wait_gone("pico")
+    port.board.options += ("--latency-ms", "60")
+
+    def watch():
+        """Until it is ready."""
+        states = []
+
+        def look():
+            board = romount.board("pico")
+            states.append(board["state"])
+            rom = [p for p in board["partitions"] if p["number"] == 0]
+            rig.equal([(p["pending_files"], p["pending"]) for p in rom], [(1, 3000)],
+                      "what waits, in state %s" % board["state"])
+            return board["state"] == "ready"
+
+        wait_for(look, "the board to be ready")
+        if not set(states) & {"starting", "asking"}:
+            raise AssertionError("it was ready at once: %r" % states)
+
+    with case.part("plugged in again"):
+        port.plug()
+        watch()
+    with case.part("romountd was started anew"):
+        port.unplug()
+        daemon.wait_gone("pico")
+        daemon.end()
+        daemon.start()
+        wait_for(lambda: romount.run("list", code=None).returncode == 0, "romountd")
+        rig.equal(romount.board("pico")["state"], "absent", "state")
+        port.plug()
+        watch()
+    with case.part("its process was started anew"):
+        pid = daemon.wait_pid()
+        os.kill(pid, signal.SIGKILL)
+        daemon.wait_pid(other_than=(pid,))
+        watch()
+    romount.run("sync", "pico")
+    port.partition().must_show(want)
+    rig.equal(romount.board("pico")["partitions"][0]["pending_files"], 0, "files, after sync")
+    finish(daemon)
+
+
 def added(case):
     """A port that nobody has told romountd of becomes a board by attach."""
     port = Port(case, "unused")
@@ -240,4 +289,5 @@ def added(case):
     finish(daemon)
 
 
-CASES = [everyday, save_restore, deploy, format_compact, release_attach, eject, away, added]
+CASES = [everyday, save_restore, deploy, format_compact, release_attach, eject, away,
+         coming_back, added]

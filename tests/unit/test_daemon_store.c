@@ -14,6 +14,7 @@
 
 #include "daemon/notes.h"
 #include "daemon/store.h"
+#include "fault.h"
 #include "fuse/state.h"
 #include "scratch.h"
 #include "util/text.h"
@@ -23,17 +24,44 @@
 struct rig {
 	struct scratch scratch;
 	struct store *store;
+	sd_event *event;
+	struct log_sink log;
+	char logged[300]; /* the last line */
 };
+
+static void take_line(void *data, int level, const char *text)
+{
+	struct rig *rig = data;
+
+	(void)level;
+	snprintf(rig->logged, sizeof(rig->logged), "%s", text);
+}
+
+static void open_store(struct rig *rig)
+{
+	const struct store_options options = {
+		.root = rig->scratch.path, .event = rig->event, .log = &rig->log};
+	struct error err = {0};
+
+	if (store_open(&options, &rig->store, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+/* As the next romountd finds it. */
+static void open_again(struct rig *rig)
+{
+	store_free(rig->store);
+	open_store(rig);
+}
 
 static int set_up(void **state)
 {
 	static struct rig rig;
-	struct store_options options;
-	struct error err = {0};
 
+	rig = (struct rig){.log = {.write = take_line, .data = &rig}};
 	scratch_make(&rig.scratch);
-	options = (struct store_options){.root = rig.scratch.path};
-	assert_int_equal(store_open(&options, &rig.store, &err), 0);
+	assert_int_equal(sd_event_new(&rig.event), 0);
+	open_store(&rig);
 	*state = &rig;
 	alarm(HANGS_AFTER);
 	return 0;
@@ -45,6 +73,7 @@ static int tear_down(void **state)
 
 	alarm(0);
 	store_free(rig->store);
+	sd_event_unref(rig->event);
 	scratch_remove(&rig->scratch);
 	return 0;
 }
@@ -59,6 +88,22 @@ static int open_board(struct rig *rig, const char *ident)
 	return fd;
 }
 
+static void remember(struct rig *rig, const char *ident, const struct store_memo *memo)
+{
+	struct error err = {0};
+
+	if (store_write_memo(rig->store, ident, memo, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static struct store_memo recall(struct rig *rig, const char *ident)
+{
+	struct store_memo memo;
+
+	assert_int_equal(store_read_memo(rig->store, ident, &memo), 0);
+	return memo;
+}
+
 static void test_memo(void **state)
 {
 	struct store_memo memo = {.name = "pico", .identity = "usb 2e8a:0005 if00 E66",
@@ -66,24 +111,94 @@ static void test_memo(void **state)
 		.serial = "E66", .port = "/dev/ttyACM0", .machine = "A board\nname evil",
 		.interface = 2, .attached = true};
 	struct store_memo back;
-	int fd = open_board(*state, "usb_E66-0123");
+	struct rig *rig = *state;
 
-	assert_int_equal(store_read_memo(fd, &back), -ENOENT);
+	assert_int_equal(store_read_memo(rig->store, "E66", &back), -ENOENT);
 	text_make_printable(memo.machine); /* as hostlink.c has read it */
-	assert_int_equal(store_write_memo(fd, &memo), 0);
-	assert_int_equal(store_read_memo(fd, &back), 0);
-	assert_string_equal(back.name, "pico");
-	assert_string_equal(back.identity, memo.identity);
-	assert_string_equal(back.machine, "A board?name evil");
-	assert_int_equal(back.interface, 2);
-	assert_true(back.attached);
+	remember(rig, "E66", &memo);
+	for (int i = 0; i < 2; i++) {
+		back = recall(rig, "E66");
+		assert_string_equal(back.name, "pico");
+		assert_string_equal(back.identity, memo.identity);
+		assert_string_equal(back.machine, "A board?name evil");
+		assert_int_equal(back.interface, 2);
+		assert_true(back.attached);
+		open_again(rig);
+	}
 	memo.interface = -1;
 	memo.attached = false;
-	assert_int_equal(store_write_memo(fd, &memo), 0);
-	assert_int_equal(store_read_memo(fd, &back), 0);
+	remember(rig, "E66", &memo);
+	open_again(rig);
+	back = recall(rig, "E66");
 	assert_int_equal(back.interface, -1);
 	assert_false(back.attached);
-	close(fd);
+}
+
+/* The last one counts, however many are written meanwhile. */
+static void test_memos_in_a_row(void **state)
+{
+	struct store_memo memo = {.name = "pico", .attached = true};
+	struct rig *rig = *state;
+	char ident[16];
+
+	for (int i = 0; i < 200; i++) {
+		memo.interface = i;
+		snprintf(ident, sizeof(ident), "E%d", i % 3);
+		remember(rig, ident, &memo);
+		assert_int_equal(recall(rig, ident).interface, i);
+		if (i % 7 == 0)
+			(void)!sd_event_run(rig->event, 0);
+	}
+	open_again(rig);
+	for (int i = 197; i < 200; i++) {
+		snprintf(ident, sizeof(ident), "E%d", i % 3);
+		assert_int_equal(recall(rig, ident).interface, i);
+	}
+}
+
+/* File and directory before and after the new name; nothing where nothing is new. */
+static void test_memo_is_flushed(void **state)
+{
+	const struct fault count = {.kind = FAULT_NONE, .calls = FAULT_FSYNC};
+	struct store_memo memo = {.name = "pico", .interface = -1};
+	struct rig *rig = *state;
+
+	fault_arm(&count);
+	close(open_board(rig, "E66"));
+	assert_int_equal(fault_count(), 1); /* of the root */
+	remember(rig, "E66", &memo);
+	open_again(rig);
+	assert_int_equal(fault_count(), 3);
+	remember(rig, "E66", &memo);
+	open_again(rig);
+	assert_int_equal(fault_count(), 3);
+	fault_disarm();
+}
+
+/* Any one step of it fails: the old memo stays, and it is told. */
+static void test_memo_fails(void **state)
+{
+	static const unsigned calls[] = {FAULT_WRITE, FAULT_FSYNC, FAULT_RENAME};
+	struct store_memo memo = {.name = "pico", .interface = 1};
+	struct rig *rig = *state;
+
+	remember(rig, "E66", &memo);
+	open_again(rig);
+	memo.interface = 2;
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		fault_arm(&(struct fault){.kind = FAULT_FAIL, .calls = calls[i], .code = EIO});
+		remember(rig, "E66", &memo);
+		store_free(rig->store);
+		fault_disarm();
+		open_store(rig);
+		assert_string_equal(
+			rig->logged, "E66: cannot keep 'board': Input/output error");
+		rig->logged[0] = '\0';
+		assert_int_equal(recall(rig, "E66").interface, 1);
+	}
+	remember(rig, "E66", &memo);
+	open_again(rig);
+	assert_int_equal(recall(rig, "E66").interface, 2);
 }
 
 /* What stands where the memo should, or where it is written first. */
@@ -97,21 +212,22 @@ static void test_memo_is_hostile(void **state)
 	struct stat st;
 
 	assert_int_equal(mkfifoat(fd, ".board.new", 0666), 0);
-	assert_int_equal(store_write_memo(fd, &memo), 0);
+	remember(rig, "evil", &memo);
+	open_again(rig);
 	assert_int_equal(fstatat(fd, "board", &st, AT_SYMLINK_NOFOLLOW), 0);
 	assert_true(S_ISREG(st.st_mode));
 	scratch_put(&rig->scratch, "evil/board", text, sizeof(text) - 1);
-	assert_int_equal(store_read_memo(fd, &back), 0);
+	back = recall(rig, "evil");
 	assert_string_equal(back.name, "");
 	assert_string_equal(back.machine, "a?[2Jb?");
 	assert_int_equal(back.interface, -1);
 	assert_false(back.attached);
 	assert_int_equal(unlinkat(fd, "board", 0), 0);
 	assert_int_equal(mkfifoat(fd, "board", 0666), 0);
-	assert_int_equal(store_read_memo(fd, &back), -ENOENT);
+	assert_int_equal(store_read_memo(rig->store, "evil", &back), -ENOENT);
 	assert_int_equal(unlinkat(fd, "board", 0), 0);
 	assert_int_equal(symlinkat("/etc/passwd", fd, "board"), 0);
-	assert_int_equal(store_read_memo(fd, &back), -ELOOP);
+	assert_int_equal(store_read_memo(rig->store, "evil", &back), -ELOOP);
 	close(fd);
 }
 
@@ -165,7 +281,7 @@ static void test_idents(void **state)
 static void test_one_at_a_time(void **state)
 {
 	struct rig *rig = *state;
-	struct store_options options = {.root = rig->scratch.path};
+	struct store_options options = {.root = rig->scratch.path, .event = rig->event};
 	struct store *other;
 	struct error err = {0};
 
@@ -228,6 +344,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_memo, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_memos_in_a_row, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_memo_is_flushed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_memo_fails, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_memo_is_hostile, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_staged, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_idents, set_up, tear_down),

@@ -458,6 +458,17 @@ static void test_daemon(void **state)
 	expect(&r, "board", DOCTOR_BAD, "Pico: the board does not answer", "romount attach Pico");
 	doctor_report_clear(&r);
 
+	b.error[0] = '\0';
+	snprintf(b.state, sizeof(b.state), "released");
+	doctor_check_daemon(&boards, "your own", "", &r);
+	expect(&r, "board", DOCTOR_NOTE, "Pico is left to other", "romount attach Pico");
+	doctor_report_clear(&r);
+
+	snprintf(b.state, sizeof(b.state), "ejected");
+	doctor_check_daemon(&boards, "your own", "", &r);
+	expect(&r, "board", DOCTOR_NOTE, "Pico was ejected", "romount attach Pico");
+	doctor_report_clear(&r);
+
 	snprintf(b.state, sizeof(b.state), "absent");
 	b.present = false;
 	b.partitions = parts;
