@@ -144,8 +144,11 @@ int flash_stale_error(const struct flash *f, struct error *err); /* says so: -ES
 /* What flash holds is to be replaced, whoever wrote it: the next commit looks at all of it, and
  * keeps nothing that is not the base's. */
 void flash_give_up(struct flash *f);
-/* Something was found that differs: the next look compares everything. */
+/* Something was found that differs: flash is stale until the next look, which compares
+ * everything, or until flash_doubt_no_more. Worker's thread. */
 void flash_doubt(struct flash *f);
+/* All that the mirror knows of what the base uses was compared, and found as it is. */
+void flash_doubt_no_more(struct flash *f);
 /* In this session, all that the mirror knows of what the base uses was found as it is. */
 void flash_vouch(struct flash *f);
 /* The base that the mirror holds; the caller's, replaced in place after commits. Until it is

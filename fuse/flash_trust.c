@@ -281,6 +281,13 @@ void flash_doubt(struct flash *f)
 	f->trusted = false;
 	if (f->options.link)
 		link_doubt(f->options.link, f->options.partition);
+	atomic_store(&f->stale, true);
+	flash_drop_memo(f);
+}
+
+void flash_doubt_no_more(struct flash *f)
+{
+	atomic_store(&f->stale, false);
 }
 
 void flash_set_base(struct flash *f, const struct base *base)

@@ -151,6 +151,8 @@ static void run(struct worker_job *job)
 	}
 	if (r == 0 && v->bad.len)
 		r = differs(v);
+	if (r == 0 && v->at == v->n)
+		flash_doubt_no_more(v->o.flash);
 	if (r < 0)
 		(void)!flash_disconnect(v->o.flash, NULL); /* the session is over (target.h) */
 	v->result = r;

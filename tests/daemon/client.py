@@ -3,6 +3,7 @@
 What they ask for and how they end with errors is tests/cli/test_client.py's; here it arrives
 on flash."""
 
+import errno
 import json
 import os
 import shutil
@@ -274,6 +275,96 @@ def coming_back(case):
     finish(daemon)
 
 
+# Another program's way to the flash: one byte of a block is changed.
+REWRITE = """
+import vfs
+d = vfs.rom_ioctl(2, 0)
+b = bytearray(4096)
+d.readblocks(%d, b)
+b[%d] ^= 0x55
+d.writeblocks(%d, b)
+"""
+
+
+def rewrite(board, off):
+    """Changes the byte at `off` behind romountd's back, and gives the board back."""
+    board.raw_repl()
+    rig.equal(board.exec(REWRITE % (off // 4096, off % 4096, off // 4096)), ("", ""), "rewriting")
+    board.write(b"\x02\x04")
+    board.read_until(b"soft reboot")
+    board.close()
+
+
+def stale(case):
+    """Where another program has rewritten a partition behind romountd's back, `sync` never says
+    that all is on flash once that is known, by whatever means, but what to do."""
+    port, daemon, romount = start(case, config=SLOW)
+    folder = daemon.folder("pico")
+    put(folder, "big.bin", "big", 50000)
+    romount.run("sync")
+    (off,) = [e["offset"] for e in romount.json("layout", "pico")["layout"]
+              if e.get("path") == "big.bin"]
+    words = (["sync"], ["sync", "pico"], ["sync", "pico:0"], ["sync", folder])
+
+    def refused(left):
+        for word in words:
+            romount.fails(*word, code=1, saying="another program has changed rom0; what you "
+                          "staged is kept: to see what is there now, unmount and mount again, or "
+                          "'romount eject' and 'romount attach'")
+            doc = romount.json(*word, code=1)["sync"]
+            rig.equal([o["done"] for o in doc], [False], "done, in JSON")
+        part = romount.board("pico")["partitions"][0]
+        rig.equal((part["state"], part["pending_files"]), ("failed", left), "what list tells")
+        rig.equal(port.partition().bytes(), before, "flash, as the other program left it")
+
+    rewrite(port.board, off + 5000)
+    before = port.partition().bytes()
+    with case.part("found by verify, with nothing staged"):
+        romount.fails("verify", "pico", code=1, saying="another program has changed them")
+        refused(0)
+    with case.part("and again as it was"):
+        rewrite(port.board, off + 5000)
+        romount.run("verify", "pico")
+        romount.run("sync")
+        rewrite(port.board, off + 5000)
+    with case.part("found by save"):
+        path = os.path.join(case.directory, "saved")
+        romount.fails("save", "pico", path, code=1, saying="another program has changed rom0")
+        refused(0)
+    def take_again():
+        """To see what is there now."""
+        romount.run("eject", "pico")
+        romount.run("attach", "pico")
+        daemon.wait_shown("pico")
+        romount.run("sync")
+
+    with case.part("found by a read, in a folder from memory"):
+        take_again()
+        take_again()  # it was asked, and is remembered
+        rewrite(port.board, off + 5000)
+        before = port.partition().bytes()
+        with rig.refused(errno.EIO):
+            rig.read(os.path.join(folder, "big.bin"))
+        refused(0)
+    with case.part("found when something is written"):
+        take_again()
+        rewrite(port.board, off + 5000)
+        before = port.partition().bytes()
+        digest = put(folder, "a.bin", "a")
+        refused(1)
+        rig.equal(rig.sha(rig.read(os.path.join(folder, "a.bin"))), digest, "what is staged")
+    with case.part("what it says to do helps"):
+        romount.run("eject", "pico", code=1)
+        romount.run("attach", "pico")
+        daemon.wait_shown("pico")
+        rig.equal(os.listdir(folder), ["big.bin"], "what flash holds")
+        romount.run("sync")
+        held = [name for _, _, names in os.walk(daemon.state) for name in names
+                if name == "a.bin"]
+        rig.equal(held, ["a.bin"], "what was staged, kept beside")
+    finish(daemon)
+
+
 def added(case):
     """A port that nobody has told romountd of becomes a board by attach."""
     port = Port(case, "unused")
@@ -290,4 +381,4 @@ def added(case):
 
 
 CASES = [everyday, save_restore, deploy, format_compact, release_attach, eject, away,
-         coming_back, added]
+         coming_back, stale, added]
