@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include <ctype.h>
-#include <dirent.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/doctor.h"
+#include "util/dir.h"
 #include "util/text.h"
 
 /* --- the report --- */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Serial ports of USB: which are boards, who may use them, and who is in the way. */
 #include <ctype.h>
-#include <dirent.h>
 #include <grp.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "cli/doctor.h"
+#include "util/dir.h"
 #include "util/text.h"
 
 struct tty {

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/emptydir.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 
-#include "util/macros.h"
+#include "util/dir.h"
 
 bool dir_holds_only(int fd, bool (*may)(const char *name, const char *entry), const char *name)
 {

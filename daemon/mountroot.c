@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/mountroot.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,6 +10,7 @@
 #include "daemon/emptydir.h"
 #include "daemon/markdir.h"
 #include "daemon/registry.h"
+#include "util/dir.h"
 #include "util/io.h"
 #include "util/mounttable.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/store.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include "daemon/keeper.h"
 #include "daemon/textfile.h"
 #include "fuse/state.h"
+#include "util/dir.h"
 #include "util/io.h"
 
 #define MEMO "board"

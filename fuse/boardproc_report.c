@@ -111,8 +111,8 @@ static bool tell_part(struct boardproc *b, unsigned i)
 	if (p->was_told && memcmp(&now, &p->told, sizeof(now)) == 0)
 		return runs;
 	/* For who looks at the state directory when the board is away. */
-	if (now.is_attached && (now.pending != p->told.pending ||
-				       now.pending_files != p->told.pending_files))
+	if (p->up && (now.pending != p->told.pending ||
+			     now.pending_files != p->told.pending_files))
 		volume_save_status(p->volume);
 	p->told = now;
 	p->was_told = true;

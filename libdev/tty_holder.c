@@ -2,13 +2,13 @@
 #include "libdev/tty.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "util/dir.h"
 #include "util/text.h"
 
 static bool process_has_open(int proc_fd, const char *pid, dev_t rdev)

@@ -2,7 +2,6 @@
 /* Small compile-time helpers that every folder uses. */
 #pragma once
 
-#include <dirent.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,16 +45,9 @@ static inline void fclosep(FILE **f)
 		fclose(*f);
 }
 
-static inline void closedirp(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 #define _cleanup_free_ _cleanup_(freep)
 #define _cleanup_close_ _cleanup_(closep)
 #define _cleanup_fclose_ _cleanup_(fclosep)
-#define _cleanup_closedir_ _cleanup_(closedirp)
 
 /* Takes the value out of a variable whose cleanup must then do nothing. */
 #define TAKE_PTR(p)                                                                      \

@@ -17,19 +17,19 @@
 #include "util/io.h"
 
 static struct rig rig; /* for its directory */
-static int dir = -1;
+static int dirfd = -1;
 
 static int setup(void **state)
 {
 	rig_make(&rig, 16);
-	dir = open(rig.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dir < 0 ? -1 : 0;
+	dirfd = open(rig.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return dirfd < 0 ? -1 : 0;
 }
 
 static int teardown(void **state)
 {
 	fault_disarm();
-	close(dir);
+	close(dirfd);
 	rig_remove(&rig);
 	return 0;
 }
@@ -38,7 +38,7 @@ static void test_whole(void **state)
 {
 	static const struct fault pieces = {
 		.kind = FAULT_SHORT, .calls = FAULT_PWRITE | FAULT_WRITE, .part = 3};
-	_cleanup_close_ int fd = openat(dir, "f", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	_cleanup_close_ int fd = openat(dirfd, "f", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	uint8_t in[100], out[100];
 
 	rig_fill(in, sizeof(in), 1);
@@ -53,13 +53,13 @@ static void test_whole(void **state)
 	assert_int_equal(io_pread_full(-1, out, 1, 0), -EBADF);
 	assert_int_equal(io_write_full(-1, out, 1), -EBADF);
 	assert_int_equal(io_pwrite_full(-1, out, 1, 0), -EBADF);
-	assert_int_equal(io_sync_dir(dir, "."), 0);
-	assert_int_equal(io_sync_dir(dir, "none"), -ENOENT);
+	assert_int_equal(io_sync_dir(dirfd, "."), 0);
+	assert_int_equal(io_sync_dir(dirfd, "none"), -ENOENT);
 }
 
 static void expect_content(const char *want)
 {
-	_cleanup_close_ int fd = openat(dir, "f", O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int fd = openat(dirfd, "f", O_RDONLY | O_CLOEXEC);
 	char have[32] = "";
 
 	assert_true(fd >= 0);
@@ -75,7 +75,7 @@ static void test_replace(void **state)
 
 	fault.at = INT32_MAX;
 	fault_arm(&fault);
-	assert_int_equal(io_replace_file(dir, "f", "first", 5), 0);
+	assert_int_equal(io_replace_file(dirfd, "f", "first", 5), 0);
 	calls = fault_count();
 	expect_content("first");
 	assert_true(calls >= 4); /* written, flushed, renamed, directory flushed */
@@ -83,14 +83,14 @@ static void test_replace(void **state)
 		int r;
 
 		fault_arm(&fault);
-		r = io_replace_file(dir, "f", "second", 6);
+		r = io_replace_file(dirfd, "f", "second", 6);
 		fault_disarm();
 		if (fault.at == calls - 1) /* renamed: only its durability is in doubt */
 			break;
 		assert_int_equal(r, -EIO);
 		expect_content("first");
 	}
-	assert_int_equal(io_replace_file(dir, "f", "third", 5), 0);
+	assert_int_equal(io_replace_file(dirfd, "f", "third", 5), 0);
 	expect_content("third");
 }
 
@@ -110,8 +110,8 @@ static void test_make_dirs(void **state)
 
 static void test_lock(void **state)
 {
-	int one = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	_cleanup_close_ int other = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int one = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int other = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	pid_t child;
 	int ends[2];
 	char c;
