@@ -14,6 +14,11 @@ ROMOUNTD = os.path.join(rig.BUILDDIR, "tests/daemon/mocked/romountd")
 BUS = "/devices/pci0000:00/0000:00:14.0/usb1"
 
 
+# A sanitizer that is to open a log does so before what umockdev preloads has begun.
+SANITIZERS = {key: os.environ[key] for key in ("ASAN_OPTIONS", "UBSAN_OPTIONS")
+              if key in os.environ}
+
+
 class Bed:
     """Boards at one USB bus. For Daemon, it is where its program and its udev come from."""
 
@@ -21,11 +26,12 @@ class Bed:
         if not os.path.exists(PROGRAM):
             raise rig.Skip("built without umockdev")
         self.case = case
-        self.process = subprocess.Popen([PROGRAM], stdin=subprocess.PIPE, env=case.env,
-                                        stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([PROGRAM], stdin=subprocess.PIPE, text=True,
+                                        stdout=subprocess.PIPE,
+                                        env={**case.env, **SANITIZERS})
         case.rest.callback(self.close)
         self.root = self.process.stdout.readline().strip()
-        self.program, self.env = ROMOUNTD, {"UMOCKDEV_DIR": self.root}
+        self.program, self.env = ROMOUNTD, {"UMOCKDEV_DIR": self.root, **SANITIZERS}
         self.plugs = 0
         os.makedirs(os.path.join(self.root, "dev"), exist_ok=True)
         self.tell("P: " + BUS, "E: SUBSYSTEM=usb", "E: DEVTYPE=usb_device")
