@@ -77,8 +77,10 @@ class Port:
 
 
 class Daemon:
-    def __init__(self, case, *ports, config="", hostile=None, started=True):
-        self.case, self.ports = case, ports
+    """`udev`: where it hears of boards (udevbed.py); else it hears of `ports` alone."""
+
+    def __init__(self, case, *ports, config="", hostile=None, started=True, udev=None):
+        self.case, self.ports, self.udev = case, ports, udev
         self.system = os.geteuid() == 0
         self.root, self.state = case.fresh("boards"), case.fresh("kept")
         self.config = os.path.join(case.fresh("etc"), "romount.conf")
@@ -90,6 +92,8 @@ class Daemon:
         }
         if hostile:
             self.env.update(ROMOUNT_LIBEXEC=HOSTILE, HOSTILE=hostile)
+        if udev:
+            self.env.update(udev.env)
         self.log = os.path.join(case.directory, "romountd.log")
         self.process = None
         case.rest.callback(self.clean)
@@ -98,11 +102,11 @@ class Daemon:
 
     def start(self):
         argv = [
-            os.path.join(rig.BUILDDIR, "romountd"),
+            self.udev.program if self.udev else os.path.join(rig.BUILDDIR, "romountd"),
             *(["--system", "--board-user", os.environ.get("ROMOUNT_TEST_USER", "romount-test")]
               if self.system else ["--user"]),
-            "--no-udev", "--config", self.config, "--mount-root", self.root,
-            "--state", self.state,
+            *([] if self.udev else ["--no-udev"]),
+            "--config", self.config, "--mount-root", self.root, "--state", self.state,
         ]
         for port in self.ports:
             argv += ["--board", port.word()]
