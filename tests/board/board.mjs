@@ -23,6 +23,8 @@ class Board {
 		this.answers = [];
 		this.line = new net.Socket({ fd: COMMANDS });
 		this.line.setEncoding('utf8');
+		this.boots = 0; // interpreters that have begun, and were taken notice of
+		this.flips = [];
 		let text = '';
 		this.line.on('data', (chunk) => {
 			const lines = (text + chunk).split('\n');
@@ -71,6 +73,19 @@ class Board {
 		return Buffer.from(this.#flashOf(n));
 	}
 
+	// An interpreter that was copying the flash while a bit of it was turned may have the old
+	// one.
+	#booted(memory)
+	{
+		this.memory = memory;
+		this.boots++;
+		for (const { n, off, was } of this.flips.splice(0)) {
+			const bytes = this.#flashOf(n);
+			if (bytes[off] === was)
+				bytes[off] ^= 1;
+		}
+	}
+
 	// One bit turns over, as it does in flash that ages; in its file too, which the next
 	// interpreter is given.
 	flip(n, off)
@@ -78,6 +93,8 @@ class Board {
 		const bytes = this.#flashOf(n);
 		if (!(off >= 0 && off < bytes.length))
 			throw new Error(`no byte ${off} in partition "${n}"`);
+		if (this.numbers.get('boots') !== this.boots)
+			this.flips.push({ n, off, was: bytes[off] });
 		bytes[off] ^= 1;
 		if (!this.options.flash)
 			return;
@@ -110,7 +127,7 @@ class Board {
 		if (message.unplug)
 			return this.end(EXIT_POWER_LOST);
 		if (message.memory)
-			this.memory = { ...message, words: new Int32Array(message.memory) };
+			this.#booted({ ...message, words: new Int32Array(message.memory) });
 		if (message.ready) {
 			const { link } = this.options;
 			const pts = await this.#ask(link ? `link ${link}` : 'pts');

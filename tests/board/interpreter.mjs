@@ -349,6 +349,7 @@ class Machine {
 		const mp = this.mp = await this.factory();
 		addresses ??= findAddresses(mp);
 		const collector = new Collector(mp);
+		numbers.add('boots');
 		this.flash.attach(mp);
 		words = new Int32Array(mp.bytes().buffer);
 		let operations = 0;

@@ -9,9 +9,11 @@ const NAMES = [
 	// counters
 	'ops', 'erases', 'programs', 'pages', 'programmed_bytes', 'double_programs',
 	'violations', 'soft_resets', 'hard_resets', 'rx_dropped',
+	// interpreters that have begun to take the flash over
+	'boots',
 ];
 export const SETTINGS = NAMES.slice(0, NAMES.indexOf('ops'));
-export const COUNTERS = NAMES.slice(NAMES.indexOf('ops'));
+export const COUNTERS = NAMES.slice(NAMES.indexOf('ops'), NAMES.indexOf('boots'));
 const INDEX = new Map(NAMES.map((name, i) => [name, i]));
 
 export class Numbers {
