@@ -151,7 +151,8 @@ static void run(struct worker_job *job)
 	}
 	if (r == 0 && v->bad.len)
 		r = differs(v);
-	if (r == 0 && v->at == v->n)
+	/* Without an image nothing was compared that others may have changed. */
+	if (r == 0 && v->at == v->n && v->bytes && v->o.base->image->status == ROMFS_VALID)
 		flash_doubt_no_more(v->o.flash);
 	if (r < 0)
 		(void)!flash_disconnect(v->o.flash, NULL); /* the session is over (target.h) */

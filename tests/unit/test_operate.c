@@ -94,6 +94,19 @@ static void test_strangers(void **state)
 	bed_operate(bed_verify);
 }
 
+/* Where there was nothing, there is nothing to compare: that clears nobody. */
+static void test_strangers_on_blank(void **state)
+{
+	struct rig *r = *state;
+
+	rig_fill(fakeboard.flash, BED_SIZE, 81);
+	assert_int_equal(bed_try((struct volume_order){.what = VOLUME_SAVE,
+				 .fd = bed_memory("", 0)}), -ESTALE);
+	assert_true(flash_is_stale(r->a.flash));
+	(void)bed_try(bed_verify);
+	assert_true(flash_is_stale(r->a.flash));
+}
+
 /* --- layout -------------------------------------------------------------------------------- */
 
 static void test_layout(void **state)
@@ -281,6 +294,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_save, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_save_fails, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_strangers, bed_setup, bed_teardown),
+		cmocka_unit_test_setup_teardown(test_strangers_on_blank, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_layout, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_format, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_format_strangers, bed_setup, bed_teardown),
