@@ -44,6 +44,7 @@ struct commit {
 	enum commit_aim aim;
 	int image_fd; /* COMMIT_IMAGE: the caller's */
 	uint64_t image_size;
+	uint64_t change; /* COMMIT_IMAGE: -EBUSY if the snapshot has another */
 	struct flash_progress *progress;
 	uint64_t crowd; /* bytes that the snapshot is reckoned with, where flash has fewer; or 0 */
 	struct snapshot *snapshot; /* owned; NULL: nothing is to be written, only tidied up,

@@ -26,6 +26,14 @@ static int copy_image(struct commit *c, struct patch *patch)
 		       : -errno;
 }
 
+/* Nothing that was closed since may be taken for the image's. */
+static int changed_meanwhile(struct error *err)
+{
+	return error_set(err, -EBUSY,
+		"the folder was changed meanwhile: it holds the image's files and those changes, "
+		"and is written as it is, not byte by byte");
+}
+
 /* The folder's files stand where the image has them. */
 static int find_places(struct commit *c, const struct romfs_tree *image, struct error *err)
 {
@@ -45,7 +53,7 @@ static int find_places(struct commit *c, const struct romfs_tree *image, struct 
 						    romfs_tree_name(tree, i), n->name_len);
 		there = twin[i] == ROMFS_NO_NODE ? NULL : romfs_tree_node(image, twin[i]);
 		if (!there || there->type != n->type || there->size != n->size)
-			return error_set(err, -EBUSY, "the folder was changed meanwhile");
+			return changed_meanwhile(err);
 		n->data_off = there->data_off;
 	}
 	return 0;
@@ -80,7 +88,8 @@ int commit_image(struct commit *c, struct error *err)
 {
 	const struct romfs_source source = romfs_source_fd(&c->image_fd, c->image_size);
 	_cleanup_(romfs_image_freep) struct romfs_image *image = NULL;
-	int r = romfs_parse(&source, &image, err);
+	int r = c->snapshot->change == c->change ? romfs_parse(&source, &image, err)
+						 : changed_meanwhile(err);
 
 	if (r == 0)
 		r = find_places(c, image->tree, err);

@@ -674,6 +674,7 @@ static void on_ordered(struct worker_job *j)
 	struct committer *c = job->job_ctx;
 	bool saves = job->snapshot != NULL;
 	uint64_t change = saves ? job->snapshot->change : 0;
+	uint64_t before = c->o.folder->change;
 	int r = take(c, job);
 	const struct error err = job->err;
 	bool changed = job->outcome != COMMIT_NOTHING || job->tidied;
@@ -682,8 +683,10 @@ static void on_ordered(struct worker_job *j)
 	c->steps = step ? c->steps + 1 : 0;
 	commit_free(job);
 	if (step) {
-		const struct committer_order again = c->order;
+		struct committer_order again = c->order;
 
+		/* What the step has counted is nobody's change of the folder. */
+		again.change += c->o.folder->change - before;
 		committer_commit(c, &again);
 		return;
 	}
@@ -718,6 +721,7 @@ void committer_commit(struct committer *c, const struct committer_order *order)
 	job->aim = order->aim;
 	job->image_fd = order->image_fd;
 	job->image_size = order->image_size;
+	job->change = order->change;
 	job->steps = c->steps;
 	job->pack = order->pack;
 	submit(c, job, order->linger);

@@ -93,6 +93,7 @@ struct committer_order {
 	const struct romfs_pack_options *pack; /* NULL: the folder's */
 	int image_fd; /* COMMIT_IMAGE */
 	uint64_t image_size;
+	uint64_t change; /* COMMIT_IMAGE: the folder's, when it was the image's tree */
 	bool linger; /* more will follow: the port may stay open */
 	/* `changed`: flash was. An error is the committer's state, too, and what the folder
 	 * holds is committed later then. */

@@ -91,9 +91,8 @@ static void run_job(struct worker_job *job)
 static void on_job(struct worker_job *job)
 {
 	struct operation *op = container_of(job, struct operation, job);
-	int r = job->dropped || (op->job_result >= 0 && atomic_load(&op->cancel))
-			? -ECANCELED
-			: op->job_result;
+	bool cancelled = op->job_result >= 0 && !op->switched && atomic_load(&op->cancel);
+	int r = job->dropped || cancelled ? -ECANCELED : op->job_result;
 
 	tell_changed(op);
 	if (r < 0)
@@ -152,7 +151,7 @@ void operation_verify(struct operation *op)
 		.flash = operation_flash(op),
 		.base = &op->v->attached.base,
 		.progress = &op->progress,
-		.cancel = &op->cancel,
+		.cancel = op->switched ? NULL : &op->cancel,
 		.done = on_verified,
 		.ctx = op};
 	int r = verify_start(&o);
@@ -207,6 +206,11 @@ static void on_claimed(struct operation *op)
 		operation_end(op, r);
 		return;
 	}
+	op->switched = true;
+	op->change = op->v->attached.folder->change;
+	/* Not before: the old folder has no right to what another program wrote. */
+	if (op->stale)
+		flash_give_up(operation_flash(op));
 	tell_kernel(op);
 	operation_submit(op, run_wait, op->replaced);
 }
@@ -220,7 +224,7 @@ static int run_claim(struct operation *op, struct error *err)
 		r = flash_trust(flash, err);
 	if (r == -ESTALE) {
 		error_clear(err);
-		flash_give_up(flash);
+		op->stale = true;
 		r = 0;
 	}
 	if (r == 0 && !op->tree)

@@ -296,6 +296,7 @@ static void write_image(struct operation *op)
 		.aim = op->o.exact ? COMMIT_IMAGE : COMMIT_SAVE,
 		.image_fd = op->image_fd,
 		.image_size = op->image_size,
+		.change = op->change,
 		.linger = true,
 	};
 

@@ -39,6 +39,9 @@ struct operation {
 	bool fits;
 	struct folder_replacement *replacement;
 	operation_next_fn replaced;
+	bool stale;	 /* another program was at flash: given up with the old folder */
+	bool switched;	 /* the old folder is gone: the rest is done, wanted or not */
+	uint64_t change; /* the folder's, right then */
 	char **names; /* that the kernel has to forget */
 	size_t n_names, cap_names;
 	unsigned steps; /* COMPACT: that are left */

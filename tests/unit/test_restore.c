@@ -232,24 +232,127 @@ static void test_used_meanwhile(void **state)
 	assert_true(before && after);
 }
 
-/* Nobody wants it any more while it is made. */
+static bool is_switched(struct rig *r)
+{
+	return rig_find(r, "two.bin");
+}
+
+/* A restore byte by byte, and at once after the folder is the image's, before flash is begun
+ * with, somebody changes it: what was closed is what flash holds in the end. */
+static void test_changed_before_commit(void **state)
+{
+	struct rig *r = *state;
+	uint8_t other[sizeof(bed_two)];
+
+	rig_fill(other, sizeof(other), 3);
+	bed_take_image(r);
+	for (unsigned what = 0; what < 3; what++) {
+		bed_other_tree(r);
+		bed_begin(bed_restore(bed_image, BED_SIZE, true));
+		rig_run_until(r, is_switched);
+		assert_false(bed.done);
+		if (what == 0) /* nothing that its record would tell */
+			rig_write(r, "two.bin", other, sizeof(other));
+		else if (what == 1)
+			rig_unlink(r, "empty");
+		else
+			rig_write(r, "new", other, 100);
+		rig_run_until(r, bed_is_done);
+		assert_int_equal(bed.result, -EBUSY);
+		assert_non_null(strstr(bed.err.text, "changed meanwhile"));
+		rig_sync(r);
+		assert_false(folder_is_staged(r->a.folder));
+		bed_expect_flash(4 + (what == 2) - (what == 1));
+		bed_detach();
+		rig_forget_state(r); /* what flash alone says */
+		bed_attach(false);
+		rig_expect(r, "lib/one.py", bed_one, sizeof(bed_one));
+		rig_expect(r, "two.bin", what == 0 ? other : bed_two, sizeof(bed_two));
+		rig_expect_none(r, "old");
+		if (what == 1)
+			rig_expect_none(r, "empty");
+		else
+			rig_expect(r, "empty", "", 0);
+		if (what == 2)
+			rig_expect(r, "new", other, 100);
+		bed_operate(bed_restore(bed_image, BED_SIZE, true));
+		assert_memory_equal(fakeboard.flash, bed_image, BED_SIZE);
+	}
+}
+
+/* Begins a restore that nobody wants any more after some turns; true: it was cancelled. */
+static bool cancel_at(struct rig *r, unsigned turns, bool exact)
+{
+	bool switched;
+
+	bed_begin(bed_restore(bed_image, BED_SIZE, exact));
+	for (unsigned i = 0; i < turns && !bed.done; i++)
+		assert_true(sd_event_run(r->event, BED_TURN_USEC) > 0);
+	switched = is_switched(r);
+	volume_operate_cancel(bed.v);
+	rig_run_until(r, bed_is_done);
+	expect_no_draft(r);
+	if (bed.result < 0)
+		assert_int_equal(bed.result, -ECANCELED);
+	assert_int_equal(bed.result == 0, is_switched(r));
+	assert_true(bed.result == 0 || !switched);
+	return bed.result < 0;
+}
+
+/* Nobody wants it any more: nothing of it is done, or all. */
 static void test_cancelled(void **state)
 {
 	struct rig *r = *state;
+	unsigned kept = 0, done = 0;
 
 	bed_take_image(r);
-	bed_other_tree(r);
-	rig_write(r, "staged", bed_two, 100);
-	bed_begin(bed_restore(bed_image, BED_SIZE, false));
-	assert_true(sd_event_run(r->event, BED_TURN_USEC) > 0); /* it has begun */
-	volume_operate_cancel(bed.v);
-	rig_run_until(r, bed_is_done);
-	assert_int_equal(bed.result, -ECANCELED);
-	expect_no_draft(r);
-	rig_expect(r, "old", bed_two, 5000);
-	rig_expect(r, "staged", bed_two, 100);
-	rig_sync(r);
-	rig_expect(r, "lib2/one.py", bed_two, 700);
+	for (unsigned turns = 0; turns < 24; turns++) {
+		bed_other_tree(r);
+		rig_write(r, "staged", bed_two, 100);
+		if (cancel_at(r, turns / 2, turns % 2)) {
+			kept++;
+			rig_expect(r, "old", bed_two, 5000);
+			rig_expect(r, "staged", bed_two, 100);
+			rig_sync(r);
+			rig_expect(r, "lib2/one.py", bed_two, 700);
+			bed_operate(bed_restore(bed_image, BED_SIZE, true));
+		} else {
+			done++;
+		}
+		bed_expect_image(r);
+		assert_false(folder_is_staged(r->a.folder));
+		bed_expect_flash(4);
+	}
+	print_message("%u times the old folder, %u times the new one\n", kept, done);
+	assert_true(kept && done);
+}
+
+/* And what another program has written meanwhile is not for the old folder to replace. */
+static void test_cancelled_over_strangers(void **state)
+{
+	struct rig *r = *state;
+	_cleanup_free_ uint8_t *strangers = malloc(BED_SIZE);
+	unsigned kept = 0, done = 0;
+
+	bed_take_image(r);
+	rig_fill(strangers, BED_SIZE, 80);
+	for (unsigned turns = 0; turns < 12; turns++) {
+		bed_other_tree(r);
+		rig_write(r, "staged", bed_two, 100);
+		memcpy(fakeboard.flash, strangers, BED_SIZE);
+		if (cancel_at(r, turns, true)) {
+			kept++;
+			assert_int_equal(rig_try_sync(r), -ESTALE);
+			assert_memory_equal(fakeboard.flash, strangers, BED_SIZE);
+			rig_expect(r, "staged", bed_two, 100);
+			bed_operate(bed_restore(bed_image, BED_SIZE, true));
+		} else {
+			done++;
+		}
+		bed_expect_image(r);
+		assert_memory_equal(fakeboard.flash, bed_image, BED_SIZE);
+	}
+	assert_true(kept && done);
 }
 
 /* --- blank ---------------------------------------------------------------------------------- */
@@ -569,6 +672,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_replaced_and_killed, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_loop_is_free, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_used_meanwhile, bed_setup, bed_teardown),
+		cmocka_unit_test_setup_teardown(test_changed_before_commit, bed_setup, bed_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_cancelled_over_strangers, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_cancelled, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_blank, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_images, bed_setup, bed_teardown),
