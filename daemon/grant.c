@@ -25,10 +25,11 @@ struct grant {
 	struct place place;
 	unsigned tty;	/* index of the one that is used; those before it have been tried */
 	bool exhausted; /* all of them have, and none has a REPL */
-	bool has_news;	/* a tty has come since one was opened */
+	bool has_news;	/* a tty has come since one was opened, and no wait has told of it */
+	bool gone;	/* the place has not the tty any more that is in use */
 	int wanted;	/* interface with the REPL, as far as is known; -1 */
 	/* Of a connection: a session after which nobody waits was a good one. */
-	bool waited;
+	bool tried, waited;
 	uint64_t retry_usec;
 	pid_t pid;
 	void (*kept)(void *ctx, int interface);
@@ -128,6 +129,20 @@ static bool append_new(struct place *to, const struct place *now, const struct p
 	return any;
 }
 
+/* Nothing opens a node that is away: its successor is next. */
+static void drop_gone(struct grant *g)
+{
+	struct place *place = &g->place;
+
+	if (!g->gone || g->inside || g->asking || place->n_ttys < 2)
+		return;
+	g->gone = false;
+	place->n_ttys--;
+	memmove(&place->ttys[g->tty], &place->ttys[g->tty + 1],
+		(place->n_ttys - g->tty) * sizeof(place->ttys[0]));
+	use(g, g->tty < place->n_ttys ? g->tty : 0);
+}
+
 int grant_new(const struct grant_options *options, struct grant **out)
 {
 	struct grant *g = calloc(1, sizeof(*g));
@@ -211,6 +226,8 @@ void grant_update(struct grant *g, const struct place *place)
 	g->tty = tty;
 	if (strcmp(grant_node(g), node) != 0)
 		use(g, tty);
+	g->gone = !has_node(place, grant_node(g));
+	drop_gone(g);
 	if (!news)
 		return;
 	g->has_news = true;
@@ -255,6 +272,7 @@ static void leave(struct grant *g)
 	if (g->guard && g->inside)
 		portguard_leave(g->guard);
 	g->inside = false;
+	drop_gone(g);
 }
 
 static void answer_open(struct grant *g, struct asking *a)
@@ -294,6 +312,8 @@ static void on_worked(void *ctx)
 		answer_open(a->grant, a);
 	else if (a->grant && a->call)
 		(void)!sd_bus_reply_method_return(a->call, "s", a->holder);
+	if (a->grant)
+		drop_gone(a->grant);
 	asking_free(a);
 }
 
@@ -372,6 +392,7 @@ int grant_open(struct grant *g, sd_bus_message *call, unsigned baud, struct erro
 	if (!g->waited)
 		g->retry_usec = 0;
 	g->waited = false;
+	g->tried = true;
 	if (g->guard)
 		portguard_enter(g->guard);
 	g->inside = true;
@@ -419,8 +440,13 @@ static int on_wait_deadline(sd_event_source *s, uint64_t usec, void *data)
 	return 0;
 }
 
+/* Once for each attempt, however many wait for the next one; a wait beside one that is under
+ * way, or beside a session, tells nothing of it. */
 static void back_off(struct grant *g)
 {
+	if (!g->tried || g->inside || (g->asking && g->asking->call))
+		return;
+	g->tried = false;
 	g->waited = true;
 	g->retry_usec = g->retry_usec ? MIN(g->retry_usec * 2, RETRY_MAX_USEC) : RETRY_MIN_USEC;
 }
@@ -428,13 +454,15 @@ static void back_off(struct grant *g)
 static int start_wait(struct waiter *w, uint64_t usec)
 {
 	struct grant *g = w->grant;
+	uint64_t retry;
 	int r = 0;
 
 	if (g->place.is_socket)
 		back_off(g);
-	w->at_end = g->place.is_socket && g->retry_usec <= usec ? 0 : -ETIMEDOUT;
+	retry = MAX(g->retry_usec, RETRY_MIN_USEC);
+	w->at_end = g->place.is_socket && retry <= usec ? 0 : -ETIMEDOUT;
 	if (w->at_end == 0)
-		usec = g->retry_usec;
+		usec = retry;
 	/* What others do at a tty without a REPL does not give it one. */
 	if (!g->place.is_socket && !g->exhausted) {
 		w->fd = portwait_watch(grant_node(g));
@@ -464,8 +492,10 @@ int grant_wait(struct grant *g, sd_bus_message *call, uint64_t usec, struct erro
 	struct waiter *w;
 	int r;
 
-	if (g->has_news)
+	if (g->has_news) {
+		g->has_news = false;
 		return sd_bus_reply_method_return(call, "");
+	}
 	if (g->n_waiters == WAITERS_MAX)
 		end_wait(oldest(g), -ETIMEDOUT);
 	w = calloc(1, sizeof(*w));

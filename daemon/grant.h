@@ -29,7 +29,7 @@ void grant_free(struct grant *g);
 DEFINE_CLEANUP(struct grant *, grant_free);
 
 /* The place has other ttys now: what has come is offered to the process, which is woken for it,
- * unless it has found the REPL elsewhere. The one that is in use stays so. */
+ * unless it has found the REPL elsewhere. The one that is open stays so until it is closed. */
 void grant_update(struct grant *g, const struct place *place);
 
 const char *grant_node(const struct grant *g); /* the tty, or HOST:PORT, that is used now */

@@ -14,6 +14,9 @@
 /* The port stays open this long after the last read. */
 #define LINGER_MS 300u
 #define BUSY_WAIT_MS 10000u
+/* Between two attempts at a partition that is not answered for. */
+#define RETRY_MIN_MS 2000u
+#define RETRY_MAX_MS 240000u
 #define STATE_ROOT "." /* the directory that was given */
 
 static void end_if_done(struct boardproc *b);
@@ -128,12 +131,9 @@ static bool is_no_repl(int r)
 	return r == -EPROTO || r == -ETIMEDOUT;
 }
 
-static void retry_later(struct boardproc *b, int r)
+static bool is_port_away(int r)
 {
-	bool helps = r == -EBUSY || r == -ENODEV || is_no_repl(r);
-
-	if (helps && !b->released && !b->ending)
-		(void)!port_watch(boardproc_port(b), b->event, &b->waker);
+	return r == -EBUSY || r == -ENODEV;
 }
 
 static void take_note(struct part *p, const char *text)
@@ -152,6 +152,7 @@ static void on_attached(void *ctx, int result, const char *text)
 	error_clear(&p->err);
 	if (result == 0) {
 		p->up = true;
+		error_clear(&p->logged);
 		take_note(p, text);
 		if (b->ending)
 			volume_end(p->volume, b->finish);
@@ -159,11 +160,11 @@ static void on_attached(void *ctx, int result, const char *text)
 			mount(p);
 	} else {
 		(void)!error_set(&p->err, result, "%s", text);
-		if (result != -ENODATA && !b->ending)
+		if (result != -ENODATA && !b->ending && strcmp(text, p->logged.text) != 0)
 			log_to(&b->log, LOG_ERR, "rom%u: %s", p->number, text);
+		p->logged = p->err;
 		volume_free(p->volume);
 		p->volume = NULL;
-		retry_later(b, result);
 	}
 	boardproc_report(b);
 	boardproc_order_delayed(b);
@@ -212,7 +213,8 @@ static void list_parts(struct boardproc *b)
 	for (unsigned i = 0; i < b->n_parts; i++) {
 		struct part *p = &b->parts[i];
 
-		*p = (struct part){.b = b, .number = b->board.partitions[i].number};
+		*p = (struct part){.b = b, .number = b->board.partitions[i].number,
+			.logged = p->logged};
 		snprintf(p->mountpoint, sizeof(p->mountpoint), "%s/rom%u", b->o.directory,
 			p->number);
 	}
@@ -296,9 +298,55 @@ static void run_leave(struct worker_job *job)
 	link_leave(container_of(job, struct boardproc, leave_job)->link);
 }
 
+static void stop_retry(struct boardproc *b)
+{
+	b->retry_timer = sd_event_source_disable_unref(b->retry_timer);
+	if (b->link)
+		port_unwatch(boardproc_port(b), &b->waker);
+}
+
+static int on_retry(sd_event_source *s, uint64_t us, void *data);
+
+/* A board that does not answer is asked less and less often: each time stops its program. */
+static void back_off(struct boardproc *b)
+{
+	int r;
+
+	b->retry_ms = b->retry_ms ? MIN(b->retry_ms * 2, RETRY_MAX_MS) : RETRY_MIN_MS;
+	b->retry_timer = sd_event_source_disable_unref(b->retry_timer);
+	r = sd_event_add_time_relative(b->event, &b->retry_timer, CLOCK_MONOTONIC,
+		(uint64_t)b->retry_ms * 1000, 0, on_retry, b);
+	if (r < 0)
+		log_to(&b->log, LOG_ERR, "no timer for the next attempt: %s", strerror(-r));
+}
+
+/* Only when the port is closed: our own closing is none of those that are watched for. */
+static void retry_later(struct boardproc *b)
+{
+	bool away = is_port_away(b->look.result) || is_no_repl(b->look.result);
+	bool silent = false;
+
+	if (b->released || b->ending || boardproc_is_attaching(b))
+		return;
+	for (unsigned i = 0; i < b->n_parts; i++) {
+		away |= !b->parts[i].volume && is_port_away(b->parts[i].err.code);
+		silent |= !b->parts[i].volume && is_no_repl(b->parts[i].err.code);
+	}
+	if (away)
+		(void)!port_watch(boardproc_port(b), b->event, &b->waker);
+	if (silent)
+		back_off(b);
+	else
+		b->retry_ms = 0;
+}
+
 static void on_left(struct worker_job *job)
 {
-	boardproc_report(container_of(job, struct boardproc, leave_job));
+	struct boardproc *b = container_of(job, struct boardproc, leave_job);
+
+	if (!job->dropped)
+		retry_later(b);
+	boardproc_report(b);
 }
 
 /* Whatever has to be asked is asked in one session. */
@@ -325,7 +373,6 @@ static void on_looked(struct worker_job *job)
 		if (strcmp(l->err.text, l->logged.text) != 0)
 			log_to(&b->log, LOG_ERR, "%s", l->err.text);
 		l->logged = l->err;
-		retry_later(b, l->result);
 	} else if (l->known && !has_volumes(b)) {
 		b->board = l->info;
 		list_parts(b);
@@ -339,7 +386,7 @@ static void begin_look(struct boardproc *b, bool ask, bool fresh)
 {
 	if (!turn_has_come(b->turn) || boardproc_is_attaching(b) || b->ending)
 		return;
-	port_unwatch(boardproc_port(b), &b->waker);
+	stop_retry(b);
 	b->looking = true;
 	b->look.ask = ask;
 	b->look.fresh = fresh && !has_volumes(b);
@@ -354,6 +401,16 @@ static void on_port_free(void *ctx)
 	struct boardproc *b = ctx;
 
 	begin_look(b, b->o.contact, false);
+}
+
+static int on_retry(sd_event_source *s, uint64_t us, void *data)
+{
+	struct boardproc *b = data;
+
+	(void)s;
+	(void)us;
+	begin_look(b, b->o.contact, false);
+	return 0;
 }
 
 /* --- taken and given back --- */
@@ -440,7 +497,7 @@ static void release_order(
 		return;
 	}
 	b->released = true;
-	port_unwatch(boardproc_port(b), &b->waker);
+	stop_retry(b);
 	link_forbid(b->link, "the board has been released; 'romount attach' takes it back");
 	b->release_call = sd_bus_message_ref(call);
 	b->release_job = (struct worker_job){.run = run_release, .done = on_released};
@@ -475,8 +532,7 @@ static void begin_end(struct boardproc *b, bool finish)
 	b->ending = true;
 	b->finish = finish;
 	b->release_timer = sd_event_source_disable_unref(b->release_timer);
-	if (b->link)
-		port_unwatch(boardproc_port(b), &b->waker);
+	stop_retry(b);
 	/* What runs has its session; nothing else begins. */
 	if (b->link && !finish)
 		link_forbid(b->link, "the board is being taken away");
@@ -701,8 +757,7 @@ static void stop(struct boardproc *b)
 	sd_event_source_disable_unref(b->end_timer);
 	sd_bus_message_unref(b->release_call);
 	sd_bus_message_unref(b->end_call);
-	if (b->link)
-		port_unwatch(boardproc_port(b), &b->waker);
+	stop_retry(b);
 	link_free(b->link);
 	turn_free(b->turn);
 	control_free(b->control);

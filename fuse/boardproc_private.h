@@ -23,6 +23,7 @@ struct part {
 	sd_bus_slot *mounting;
 	bool mounted; /* by romountd, for all it knows */
 	struct error err;
+	struct error logged; /* the last failure */
 	char note[480]; /* what attaching had to say */
 	char mountpoint[600];
 	struct control_partition told;
@@ -58,7 +59,10 @@ struct boardproc {
 	struct look look;
 	bool looking;
 	struct worker_job leave_job; /* behind the attaching of all: link_leave */
-	struct port_waker waker; /* after a look, or an attaching, that has failed */
+	/* After a look, or an attaching, that has failed: others at the port, or time, help. */
+	struct port_waker waker;
+	sd_event_source *retry_timer;
+	unsigned retry_ms; /* 0: the last attaching has not failed so */
 	/* Released. */
 	bool released;
 	struct worker_job release_job;

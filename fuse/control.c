@@ -217,15 +217,18 @@ static const struct wire_field board_fields[] = {
 	WIRE_U32("partitions", struct control_board, partitions),
 };
 
-/* The last one may be absent. */
-#define ATTACHED_FIELDS 0xfull /* the first four */
+/* Only of one that is attached: those in front of this one in the table, which the compiler
+ * checks. */
+#define SIZE_FIELD 4
+#define ATTACHED_FIELDS ((1ull << SIZE_FIELD) - 1)
 
+/* The last one, the address, may be absent. */
 static const struct wire_field partition_fields[] = {
 	WIRE_U64("used", struct control_partition, used),
 	WIRE_U64("free", struct control_partition, free),
 	WIRE_U64("pending", struct control_partition, pending),
 	WIRE_U32("pending-files", struct control_partition, pending_files),
-	WIRE_U64("size", struct control_partition, size),
+	[SIZE_FIELD] = WIRE_U64("size", struct control_partition, size),
 	WIRE_TEXT("state", struct control_partition, state),
 	WIRE_TEXT("error", struct control_partition, error),
 	WIRE_TEXT("note", struct control_partition, note),

@@ -50,6 +50,7 @@ struct rig {
 	sd_bus *host, *board;
 	struct grant *grant;
 	int listener;
+	uint64_t wait_usec;
 	unsigned answers, refused;
 	char error[80], text[512], port[128];
 };
@@ -76,7 +77,7 @@ static int on_wait(sd_bus_message *m, void *data, sd_bus_error *ret)
 	struct rig *rig = data;
 	struct error err = {0};
 
-	return grant_wait(rig->grant, m, WAIT_USEC, &err);
+	return grant_wait(rig->grant, m, rig->wait_usec, &err);
 }
 
 static const sd_bus_vtable vtable[] = {
@@ -163,6 +164,7 @@ static int setup(void **state)
 		.place = &place, .interface = -1, .kept = no_matter};
 
 	memset(&rig, 0, sizeof(rig));
+	rig.wait_usec = WAIT_USEC;
 	place = (struct place){.is_socket = true, .is_static = true, .n_ttys = 1};
 	place.policy.interface = place.ttys[0].interface = -1;
 	listen_here(&rig, place.ttys[0].node);
@@ -251,12 +253,84 @@ static void test_new_waits_are_answered(void **state)
 	assert_string_equal(rig->error, "");
 }
 
+static void use_ttys(struct rig *rig, struct place *place)
+{
+	struct grant_options options = {.event = rig->event, .place = place, .interface = 0,
+		.kept = no_matter};
+
+	grant_free(rig->grant);
+	*place = (struct place){.n_ttys = 2,
+		.ttys = {{.node = "/no-tty0", .interface = 0}, {.node = "/no-tty1", .interface = 2}}};
+	place->policy.interface = -1;
+	assert_int_equal(grant_new(&options, &rig->grant), 0);
+}
+
+static void test_news_is_told_once(void **state)
+{
+	struct rig *rig = *state;
+	struct place place;
+
+	use_ttys(rig, &place);
+	place.ttys[place.n_ttys++] = (struct place_tty){.node = "/no-tty2", .interface = 4};
+	grant_update(rig->grant, &place);
+	ask(rig, "WaitPort");
+	run_until(rig, 1);
+	assert_string_equal(rig->error, "");
+	/* the next one waits until the port is gone */
+	ask(rig, "WaitPort");
+	ask(rig, "ClosePort");
+	run_until(rig, 2);
+	grant_free(TAKE_PTR(rig->grant));
+	run_until(rig, 3);
+	assert_int_equal(rig->refused, 1);
+}
+
+/* The driver of the interface with the REPL is bound anew, and its tty has another number. */
+static void test_a_tty_that_is_gone_is_not_used(void **state)
+{
+	struct rig *rig = *state;
+	struct place place;
+
+	use_ttys(rig, &place);
+	assert_string_equal(grant_node(rig->grant), "/no-tty0");
+	place.ttys[0] = place.ttys[1];
+	place.n_ttys = 1;
+	grant_update(rig->grant, &place);
+	assert_string_equal(grant_node(rig->grant), "/no-tty1");
+	place.ttys[1] = (struct place_tty){.node = "/no-tty2", .interface = 0};
+	place.n_ttys = 2;
+	grant_update(rig->grant, &place);
+	/* where the REPL should be is looked at when it is opened */
+	ask(rig, "OpenPort");
+	run_until(rig, 1);
+	assert_string_equal(grant_node(rig->grant), "/no-tty2");
+}
+
+/* However many wait beside an attempt: of a connection, attempts are what counts. */
+static void test_waits_do_not_count(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->wait_usec = 1500000; /* more than is waited behind the first failure */
+	ask(rig, "OpenPort"); /* and the name server does not answer */
+	for (unsigned i = 0; i < 3; i++)
+		ask(rig, "WaitPort");
+	run_until(rig, 3);
+	assert_string_equal(rig->error, "");
+	sem_post(&may_answer);
+	run_until(rig, 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			test_a_name_server_is_not_waited_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_new_waits_are_answered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_news_is_told_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_a_tty_that_is_gone_is_not_used, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_waits_do_not_count, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
