@@ -260,7 +260,8 @@ static void use_ttys(struct rig *rig, struct place *place)
 
 	grant_free(rig->grant);
 	*place = (struct place){.n_ttys = 2,
-		.ttys = {{.node = "/no-tty0", .interface = 0}, {.node = "/no-tty1", .interface = 2}}};
+		.ttys = {{.node = "/no-tty0", .interface = 0},
+			{.node = "/no-tty1", .interface = 2}}};
 	place->policy.interface = -1;
 	assert_int_equal(grant_new(&options, &rig->grant), 0);
 }
