@@ -672,7 +672,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_replaced_and_killed, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_loop_is_free, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_used_meanwhile, bed_setup, bed_teardown),
-		cmocka_unit_test_setup_teardown(test_changed_before_commit, bed_setup, bed_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_changed_before_commit, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_cancelled_over_strangers, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_cancelled, bed_setup, bed_teardown),
